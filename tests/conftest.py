@@ -1,0 +1,33 @@
+"""What every test may rely on: the CPU backend, float32 matmuls, and the golden folder where it exists."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import jax
+import pytest
+
+jax.config.update("jax_default_matmul_precision", "highest")
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = Path(os.environ.get("VGLAMM_SHARED", ROOT.parent / "shared"))
+
+
+def shared_path(*parts: str) -> Path:
+    """A file of the shared folder of golden vectors and real video, or a skip that says which is missing."""
+    path = SHARED.joinpath(*parts)
+    if not path.exists():
+        pytest.skip(f"{path} is not here: set VGLAMM_SHARED to the folder with golden/ and data/")
+    return path
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    return shared_path("golden", "videoglamm_tiny")
+
+
+@pytest.fixture(scope="session")
+def davis() -> Path:
+    return shared_path("data", "davis")

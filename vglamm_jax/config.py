@@ -1,0 +1,199 @@
+"""Every size and switch of the model, as plain dataclasses.
+
+Full-size values live in `configs/` only: a field without a default here must be stated there.
+The classes hash by value (flax needs that) but stay mutable so that `--config.llm.depth=2` works:
+change a config before the model is built, never after.
+"""
+
+import dataclasses
+from typing import Literal
+
+config = dataclasses.dataclass(unsafe_hash=True, kw_only=True)
+
+Encoders = Literal["both", "image", "video"]
+MaskPath = Literal["tracked", "framewise"]
+
+
+@config
+class ClipConfig:
+    """CLIP vision transformer, the spatial encoder (facts 1.2)."""
+
+    image_size: int
+    patch_size: int
+    width: int
+    depth: int  # blocks of the checkpoint; the last ones are not run, see `select_layer`
+    heads: int
+    mlp_width: int
+    norm_eps: float = 1e-5
+    activation: Literal["quick_gelu", "gelu"] = "quick_gelu"
+    select_layer: int = -2  # of the depth + 1 hidden states
+
+    @property
+    def grid(self) -> int:
+        return self.image_size // self.patch_size
+
+    @property
+    def blocks_run(self) -> int:
+        return self.depth + 1 + self.select_layer if self.select_layer < 0 else self.select_layer
+
+
+@config
+class InternVideo2Heads:
+    """Sizes of the parts of an InternVideo2 file that no forward pass here uses."""
+
+    clip_embed: int
+    clip_teacher: int
+    final_teacher: int
+    clip_layers: int
+    proj: int
+
+
+@config
+class InternVideo2Config:
+    """InternVideo2 stage-2 vision encoder, the temporal encoder (facts 1.3)."""
+
+    image_size: int
+    patch_size: int
+    frames: int  # frames per clip (one clip = one batch element)
+    width: int
+    depth: int
+    heads: int
+    mlp_width: int
+    norm_eps: float = 1e-6
+    select_layer: int = -2  # block whose output is returned, counted as a Python index
+    unused: InternVideo2Heads | None = None
+
+    @property
+    def grid(self) -> int:
+        return self.image_size // self.patch_size
+
+    @property
+    def blocks_run(self) -> int:
+        return self.select_layer % self.depth + 1
+
+
+@config
+class RopeScaling:
+    """Llama-3 style frequency scaling."""
+
+    factor: float
+    low_freq_factor: float
+    high_freq_factor: float
+    original_max_positions: int
+
+
+@config
+class LlmConfig:
+    """Decoder-only language model: Phi-3 and the Llama family (facts 1.6)."""
+
+    vocab: int
+    width: int
+    depth: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    mlp_width: int
+    max_positions: int
+    norm_eps: float = 1e-5
+    rope_theta: float = 10000.0
+    rope_scaling: RopeScaling | None = None
+    window: int | None = None  # keys a query sees, itself included; None = all
+    fused: bool = False  # qkv_proj and gate_up_proj as in Phi-3, instead of q/k/v and gate/up
+    tie_embeddings: bool = False
+
+    @property
+    def padded_vocab(self) -> int:
+        return -(-self.vocab // 128) * 128
+
+
+@config
+class HieraConfig:
+    """Hiera, the image trunk of SAM2 (facts 1.9)."""
+
+    width: int  # channels of the first stage; doubles at each further stage
+    heads: int  # heads of the first stage; doubles too
+    stages: tuple[int, ...]  # blocks per stage
+    windows: tuple[int, ...]  # window per stage
+    global_blocks: tuple[int, ...]  # indices of blocks with global attention
+    pos_embed_grid: tuple[int, int] = (7, 7)
+    norm_eps: float = 1e-6
+
+    def stage_width(self, stage: int) -> int:
+        return self.width * 2**stage
+
+    def stage_heads(self, stage: int) -> int:
+        return self.heads * 2**stage
+
+    def first_block(self, stage: int) -> int:
+        return sum(self.stages[:stage])
+
+
+@config
+class Sam2Config:
+    """SAM2 and SAM2.1: image encoder, mask decoder and memory (facts 1.9 to 1.12)."""
+
+    image_size: int
+    hiera: HieraConfig
+    width: int = 256  # d_model of neck, prompts, decoder and memory attention
+    top_down_levels: tuple[int, ...] = (2, 3)
+    memory_width: int = 64
+    memory_attention_depth: int = 4
+    memory_attention_mlp: int = 2048
+    memory_fuser_depth: int = 2
+    rope_theta: float = 10000.0
+    num_memories: int = 7  # memory maps a frame attends to, the prompted frame included
+    num_pointers: int = 16  # object pointers a frame attends to, the prompted frame included
+    decoder_depth: int = 2
+    decoder_heads: int = 8
+    decoder_mlp: int = 2048
+    iou_head_width: int = 256
+    num_multimask: int = 3
+    mask_prompt_width: int = 16
+    memory_sigmoid_scale: float = 20.0
+    memory_sigmoid_bias: float = -10.0
+    no_object_logit: float = -1024.0
+    # A single-mask decode whose mask is not stable takes the best of the multi-masks instead.
+    stability_delta: float = 0.05
+    stability_threshold: float = 0.98
+    # What SAM2.1 adds to SAM2.
+    no_object_memory: bool = False  # `no_obj_embed_spatial`
+    pointer_time: bool = False  # signed, projected temporal encoding on object pointers
+
+    @property
+    def grid(self) -> int:
+        """Side of the feature map the decoder works on (stride 16)."""
+        return self.image_size // 16
+
+
+@config
+class VideoGlammConfig:
+    """The whole model. `configs/videoglamm_phi3.py` is the published one."""
+
+    clip: ClipConfig
+    internvideo2: InternVideo2Config
+    llm: LlmConfig
+    sam2: Sam2Config
+    seg_token_id: int
+    stop_ids: tuple[int, ...]
+    pad_token_id: int = 0
+    template: Literal["phi3", "llama3", "chatml"] = "phi3"
+    encoders: Encoders = "both"  # table 4 of the paper
+    mask_path: MaskPath = "tracked"  # table 5 of the paper
+    frames: int = 16  # frames the dual encoder sees
+    pool: int = 2  # side of the square of visual tokens averaged into one
+
+    @property
+    def clips(self) -> int:
+        return self.frames // self.internvideo2.frames
+
+    @property
+    def video_tokens(self) -> int:
+        """Rows a video puts into the language model: context images first, then clips."""
+        image = self.frames * (self.clip.grid // self.pool) ** 2
+        video = self.frames * (self.internvideo2.grid // self.pool) ** 2
+        return {"both": image + video, "image": image, "video": video}[self.encoders]
+
+    @property
+    def image_tokens(self) -> int:
+        """Rows a single image puts into the language model (no pooling, CLIP alone)."""
+        return self.clip.grid**2

@@ -1,0 +1,68 @@
+"""Where every array lives on a mesh of axes ("data", "fsdp", "tensor").
+
+`RULES` is the one table for parameters, optimiser moments and restore targets; `shard` is the one
+way an activation is constrained. Both do nothing where no mesh is set.
+"""
+
+import re
+
+import jax
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+P = PartitionSpec
+AXES = ("data", "fsdp", "tensor")
+BATCH = ("data", "fsdp")
+
+# First match wins. Specs name the trailing axes: a stack of layers adds unsharded leading ones.
+RULES: list[tuple[str, PartitionSpec]] = [
+    (r"embed_tokens/embedding$", P(("fsdp", "tensor"), None)),
+    (r"lm_head/kernel$", P("fsdp", "tensor")),
+    (r"(o_proj|out_proj|down_proj|fc2|linear2|attn/proj)/kernel$", P("tensor", "fsdp")),
+    (r"(blocks|rest|first|layers)/.*(kernel)$", P("fsdp", "tensor")),
+    (r"(projector|text_hidden_fcs)/.*kernel$", P("fsdp", "tensor")),
+    (r".*", P()),
+]
+
+
+def make_mesh(data: int = 1, fsdp: int = 1, tensor: int = 1, devices=None) -> jax.sharding.Mesh:
+    """A mesh over data * fsdp * tensor devices (all of them by default)."""
+    return jax.make_mesh((data, fsdp, tensor), AXES, axis_types=(AxisType.Auto,) * 3, devices=devices)
+
+
+def spec_for(path: str, shape: tuple[int, ...], mesh: jax.sharding.Mesh) -> PartitionSpec:
+    """The rule for one array; axes whose length the mesh does not divide stay whole."""
+    spec = next(spec for pattern, spec in RULES if re.search(pattern, path))
+    if len(spec) > len(shape):
+        return P()
+    spec = (None,) * (len(shape) - len(spec)) + tuple(spec)
+    return P(*(axes if _divides(axes, size, mesh) else None for axes, size in zip(spec, shape, strict=True)))
+
+
+def _divides(axes, size: int, mesh: jax.sharding.Mesh) -> bool:
+    names = (axes,) if isinstance(axes, str) else (axes or ())
+    parts = 1
+    for name in names:
+        parts *= mesh.shape[name]
+    return size % parts == 0
+
+
+def path_name(path) -> str:
+    """`blocks/attn/qkv/kernel` for a key path of a module's state."""
+    keys = (str(getattr(k, "key", getattr(k, "name", getattr(k, "idx", k)))) for k in path)
+    return "/".join(key for key in keys if key != "value")
+
+
+def shardings(tree, mesh: jax.sharding.Mesh):
+    """A tree of `NamedSharding` for a tree of arrays (or of their shapes), by `RULES`."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, x: NamedSharding(mesh, spec_for(path_name(path), x.shape, mesh)), tree
+    )
+
+
+def shard(x: jax.Array, *axes) -> jax.Array:
+    """Constrains an activation, e.g. `shard(x, BATCH, None, "tensor")`; a no-op without a mesh."""
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty:
+        return x
+    spec = (a if _divides(a, n, mesh) else None for a, n in zip(axes + (None,) * (x.ndim - len(axes)), x.shape))
+    return jax.lax.with_sharding_constraint(x, P(*spec))
