@@ -15,7 +15,9 @@ from flax import nnx
 
 def stack(make_block: Callable[[nnx.Rngs], nnx.Module], depth: int, rngs: nnx.Rngs) -> nnx.Module:
     """One module whose every parameter has a leading axis [depth, ...]."""
-    return nnx.vmap(make_block)(rngs.split(depth))
+    blocks = nnx.vmap(make_block)(rngs.split(depth))
+    blocks.is_stack = True
+    return blocks
 
 
 def depth_of(blocks: nnx.Module) -> int:
@@ -46,4 +48,20 @@ def run(
 
 def unstack(blocks: nnx.Module) -> nnx.List:
     """The same blocks as a list, each with its own arrays."""
-    return nnx.List([jax.tree.map(operator.itemgetter(i), blocks) for i in range(depth_of(blocks))])
+    single = [jax.tree.map(operator.itemgetter(i), blocks) for i in range(depth_of(blocks))]
+    for block in single:
+        block.is_stack = False
+    return nnx.List(single)
+
+
+def unstack_all(model: nnx.Module) -> nnx.Module:
+    """Replaces, in place, every stack inside `model` by a list; returns `model`."""
+    stacks = [
+        (module, name)
+        for _, module in list(nnx.iter_modules(model))
+        for name, value in vars(module).items()
+        if getattr(value, "is_stack", False)
+    ]
+    for module, name in stacks:
+        setattr(module, name, unstack(getattr(module, name)))
+    return model
