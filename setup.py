@@ -31,9 +31,9 @@ CORE = [
 
 EXTRAS = {
     "tpu": ["jax[tpu]"],
-    "torch": ["torch>=2.2"],
+    "torch": ["torch>=2.2,<2.14"],
     "aot": ["libtpu"],
-    "dev": ["pytest", "pytest-xdist", "ruff"],
+    "dev": ["pytest", "pytest-xdist", "ruff", "libtpu"],
 }
 
 setup(
