@@ -44,7 +44,9 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
-    packages=find_packages(include=["vglamm_jax", "vglamm_jax.*"]),
+    # The configs are read by path; installed, they lie inside the package.
+    packages=[*find_packages(include=["vglamm_jax", "vglamm_jax.*"]), "vglamm_jax.configs"],
+    package_dir={"vglamm_jax.configs": "configs"},
     install_requires=CORE,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["vglamm = vglamm_jax.cli:main"]},

@@ -6,6 +6,8 @@ change a config before the model is built, never after.
 """
 
 import dataclasses
+import importlib.util
+from pathlib import Path
 from typing import Literal
 
 config = dataclasses.dataclass(unsafe_hash=True, kw_only=True)
@@ -197,3 +199,34 @@ class VideoGlammConfig:
     def image_tokens(self) -> int:
         """Rows a single image puts into the language model (no pooling, CLIP alone)."""
         return self.clip.grid**2
+
+
+def load_config(where: str | Path):
+    """What `get_config` of a config file returns.
+
+    `where` is a path (`configs/tiny.py`) or a name of the shipped ones (`tiny`, `ablations/image_only`), with an
+    argument for `get_config` after a colon if it takes one (`sam2:2.1-small`).
+
+    Raises:
+      FileNotFoundError: no such file; names the configs there are.
+      ValueError: the file has no `get_config`.
+    """
+    name, _, argument = str(where).partition(":")
+    path = _find_config(name)
+    spec = importlib.util.spec_from_file_location(f"vglamm_config_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not hasattr(module, "get_config"):
+        raise ValueError(f"{path} has no function get_config()")
+    return module.get_config(argument) if argument else module.get_config()
+
+
+def _find_config(name: str) -> Path:
+    package = Path(__file__).resolve().parent
+    folders = [Path(), package.parent, package.parent / "configs", package, package / "configs"]
+    for folder in folders:
+        for path in (folder / name, folder / f"{name}.py"):
+            if path.is_file() and path.suffix == ".py":
+                return path
+    known = sorted({path.stem for folder in folders for path in folder.glob("*.py") if folder.name == "configs"})
+    raise FileNotFoundError(f"there is no config {name!r}: give a .py file, or one of {', '.join(known)}")

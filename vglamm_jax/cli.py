@@ -1,0 +1,204 @@
+"""The `vglamm` command: parses arguments, calls one function of the package, reports errors in one line."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import vglamm_jax
+
+EXAMPLES = """\
+examples:
+  vglamm demo                                          everything on a made-up clip, without any download
+  vglamm ask clip.mp4 "What is the dog doing? Please segment it." --checkpoint weights/ --out answer/
+  vglamm ask frames/ "Segment the red car." --checkpoint weights/ --every-frame --mode framewise
+  vglamm parity golden/                                proves a checkpoint equal to the original, stage by stage
+  vglamm bench inference --size full                   this machine, ours against PyTorch
+  vglamm aot infer --topology v5e:1x1                  does the model fit on that TPU?
+
+`vglamm COMMAND --help` explains each one.
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one command; returns the exit code: 0 done, 1 a check failed, 2 bad input (one line on stderr)."""
+    parser = make_parser()
+    args = parser.parse_args(argv)
+    if args.command is None:
+        parser.print_help()
+        return 2
+    try:
+        return args.run(args) or 0
+    except KeyboardInterrupt:
+        print("vglamm: interrupted", file=sys.stderr)
+        return 130
+    except (ValueError, OSError, ModuleNotFoundError) as error:
+        if args.traceback:
+            raise
+        print(f"vglamm: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+
+
+def make_parser() -> argparse.ArgumentParser:
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("vglamm", description=vglamm_jax.__doc__, epilog=EXAMPLES, formatter_class=formatter)
+    parser.add_argument("--version", action="version", version=f"vglamm_jax {vglamm_jax.__version__}")
+    parser.add_argument("--traceback", action="store_true", help="show where an error came from")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+
+    def command(name: str, help: str, arguments, run) -> None:
+        sub = commands.add_parser(name, help=help, description=run.__doc__, formatter_class=formatter)
+        arguments(sub)
+        sub.set_defaults(run=run)
+
+    command("ask", "answer about a video, with a mask per named object", ask_arguments, ask)
+    command("demo", "the same on a made-up clip with a tiny random model", demo_arguments, demo)
+    command("parity", "compare a checkpoint with golden vectors of the original", parity_arguments, parity)
+    command("bench", "measure this machine", bench_arguments, bench)
+    command("aot", "compile for a TPU that is not here: does it fit?", aot_arguments, aot)
+    return parser
+
+
+# ---------------------------------------------------------------------------------------------- ask
+
+
+def checkpoint_arguments(parser: argparse.ArgumentParser, required: bool) -> None:
+    group = parser.add_argument_group("checkpoint")
+    group.add_argument(
+        "--checkpoint",
+        type=Path,
+        required=required,
+        help="folder of the original: HF files, or a folder holding checkpoint/ clip/ internvideo2.pt",
+    )
+    group.add_argument("--clip", type=Path, help="CLIP folder, when it is not beside the checkpoint")
+    group.add_argument("--internvideo2", type=Path, help="InternVideo2 file, when it is not beside the checkpoint")
+    group.add_argument("--config", type=Path, help="configs/*.py to use instead of sizes read from the checkpoint")
+    group.add_argument("--dtype", choices=("float32", "bfloat16"), help="default: float32 on CPU, bfloat16 on TPU")
+
+
+def sampling_arguments(parser: argparse.ArgumentParser) -> None:
+    frames = parser.add_argument_group("which frames")
+    frames.add_argument("--fps", type=float, default=1.0, help="frames tracked per second of video (default 1)")
+    frames.add_argument("--stride", type=int, help="track every STRIDE-th frame instead")
+    frames.add_argument("--max-frames", type=int, default=64, help="at most so many, spread evenly (default 64)")
+    frames.add_argument("--every-frame", action="store_true", help="a mask for each frame of the file, however long")
+    frames.add_argument("--start", type=float, help="begin here (seconds)")
+    frames.add_argument("--end", type=float, help="end here (seconds)")
+    words = parser.add_argument_group("how to answer")
+    words.add_argument("--max-new-tokens", type=int, default=512, help="longest answer (default 512)")
+    words.add_argument("--temperature", type=float, default=0.0, help="0 = always the likeliest token (default)")
+    words.add_argument("--top-k", type=int, default=0, help="sample among the k likeliest tokens (0 = all)")
+    words.add_argument("--top-p", type=float, default=1.0, help="sample among the likeliest tokens of this mass")
+    words.add_argument("--seed", type=int, default=0)
+    words.add_argument("--mode", choices=("tracked", "framewise"), help="default: the checkpoint's")
+    output = parser.add_argument_group("output")
+    output.add_argument("--out", type=Path, help="folder for answer.json and overlay.mp4")
+    output.add_argument("--masks", action="store_true", help="also write a PNG per object and frame")
+    output.add_argument("--no-overlay", action="store_true", help="do not render overlay.mp4")
+    output.add_argument("--stream", action="store_true", help="print the answer while it is written")
+    output.add_argument("--quiet", action="store_true", help="no progress bars")
+
+
+def ask_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("video", type=Path, help="video file, folder of frames, or image")
+    parser.add_argument("prompt", help='the question, e.g. "Please segment the animal and describe what it does."')
+    checkpoint_arguments(parser, required=True)
+    sampling_arguments(parser)
+
+
+def ask(args: argparse.Namespace) -> int:
+    """Answers a question about a video; each object the answer names gets a mask in every tracked frame."""
+    use_compilation_cache()
+    from vglamm_jax.infer.command import answer_command
+    from vglamm_jax.infer.predictor import load
+
+    model = load(
+        args.checkpoint,
+        clip=args.clip,
+        internvideo2=args.internvideo2,
+        config=args.config,
+        dtype=args.dtype,
+        progress=not args.quiet,
+    )
+    return answer_command(model, args)
+
+
+def demo_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("video", type=Path, nargs="?", help="default: a clip made up on the spot")
+    parser.add_argument("prompt", nargs="?", default="Please segment the objects and say what they do.")
+    checkpoint_arguments(parser, required=False)
+    sampling_arguments(parser)
+    parser.set_defaults(every_frame=True, out=Path("outputs/demo"), max_new_tokens=24)
+
+
+def demo(args: argparse.Namespace) -> int:
+    """Shows the whole path from a video to masks. Without --checkpoint the model is tiny and untrained: it
+    proves that everything runs on this machine, and its answers mean nothing."""
+    use_compilation_cache()
+    from vglamm_jax.infer.demo import demo_command
+
+    return demo_command(args)
+
+
+# ----------------------------------------------------------------------------------------- measuring
+
+
+def parity_arguments(parser: argparse.ArgumentParser) -> None:
+    from vglamm_jax.infer import parity_arguments as arguments
+
+    arguments.add_arguments(parser)
+
+
+def parity(args: argparse.Namespace) -> int:
+    """Runs a golden folder (a checkpoint, inputs, and what the original computed) through this code and compares
+    every stage in the data's order. Exit code 1 and the name of the first stage that disagrees on failure."""
+    use_compilation_cache()
+    from vglamm_jax.infer import parity as module
+
+    return module.main(args)
+
+
+def bench_arguments(parser: argparse.ArgumentParser) -> None:
+    from vglamm_jax.bench import command
+
+    command.add_arguments(parser)
+
+
+def bench(args: argparse.Namespace) -> int:
+    """Measures this machine; every figure is a ratio taken in one run."""
+    from vglamm_jax.bench import command
+
+    return command.main(args)
+
+
+def aot_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("what", choices=("infer",), help="infer: encoders, prefill, decode loop, tracker")
+    parser.add_argument("--topology", default="v5e:1x1", help="e.g. v5e:1x1, v5e:2x2, v5p:2x2x1 (default v5e:1x1)")
+    parser.add_argument("--config", type=Path, default=Path("configs/videoglamm_phi3.py"))
+    parser.add_argument("--prompt", type=int, default=3400, help="tokens of the prompt, visual ones included")
+    parser.add_argument("--cache", type=int, default=4600, help="positions of the KV cache")
+    parser.add_argument("--objects", type=int, default=4, help="objects tracked at once")
+    parser.add_argument("--frames", type=int, default=1, help="frames encoded at once")
+    parser.add_argument("--json", type=Path, help="also write the table here")
+
+
+def aot(args: argparse.Namespace) -> int:
+    """Compiles the real programs for a TPU topology on this machine and prints what each needs per chip."""
+    from vglamm_jax import aot as module
+
+    return module.main(args)
+
+
+def use_compilation_cache() -> None:
+    """Compiled programs are kept between runs; VGLAMM_CACHE names the folder, empty switches it off."""
+    import jax
+
+    default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "vglamm_jax" / "compiled"
+    folder = os.environ.get("VGLAMM_CACHE", str(default))
+    if folder:
+        jax.config.update("jax_compilation_cache_dir", folder)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
