@@ -1,0 +1,197 @@
+"""Fills a model from PyTorch tensors by the table's rows, and takes them out again.
+
+Everything is planned and checked on shapes first, so that one error names every tensor that is missing,
+unexpected or of another shape; then tensors stream in one at a time.
+"""
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+
+from vglamm_jax.convert.rows import Row, Shape
+from vglamm_jax.convert.torch_io import CheckpointError, LazyTensor, Tensors
+from vglamm_jax.sharding import path_name
+
+Progress = Callable[[int, int], None]  # bytes read so far, bytes in all
+LISTED = 12  # names per kind of problem in an error; the rest is counted
+ALIGNMENT = 64  # what JAX wants in order to take a numpy buffer over without a copy
+
+
+def abstract(make: Callable[[], nnx.Module]) -> nnx.Module:
+    """The module that `make` builds, with shapes instead of arrays; no memory is used."""
+    return nnx.eval_shape(make)
+
+
+def leaves(module: nnx.Module) -> dict[str, Any]:
+    """Every parameter by path (`llm/blocks/mlp/down_proj/kernel`), in the module's own order."""
+    return {path_name(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(module)[0]}
+
+
+class Slot:
+    """One tensor's place: a whole parameter, or one index of a stacked one."""
+
+    def __init__(self, key: str, row: Row, path: str, index: int | None, ours: Shape):
+        self.key, self.row, self.path, self.index = key, row, path, index
+        self.torch_shape = row.transform.torch_shape(tuple(ours) if index is None else tuple(ours[1:]))
+
+    def write(self, tensor: np.ndarray, buffer: np.ndarray) -> None:
+        self.row.transform.to_ours(tensor, buffer if self.index is None else buffer[self.index])
+
+    def read(self, parameter: np.ndarray) -> np.ndarray:
+        return self.row.transform.to_torch(parameter if self.index is None else parameter[self.index])
+
+
+def slots(rows: Iterable[Row], parameters: Mapping[str, Any]) -> list[Slot]:
+    """The place of every key of `rows`; stacks and lists of blocks are told apart by the parameters.
+
+    Raises:
+      CheckpointError: a row that fits no parameter, or a parameter that no row fills.
+    """
+    found, lost = [], []
+    for row in rows:
+        keys = row.keys()
+        if row.indices is None and row.path in parameters:
+            found.append(Slot(row.key, row, row.path, None, parameters[row.path].shape))
+        elif row.indices is not None and row.stacked_path in parameters:
+            shape = parameters[row.stacked_path].shape
+            found += [Slot(key, row, row.stacked_path, n, shape) for n, key in enumerate(keys)]
+        elif row.indices is not None and all(path in parameters for path in row.listed_paths()):
+            found += [Slot(key, row, path, None, parameters[path].shape) for key, path in zip(keys, row.listed_paths())]
+        elif keys:
+            lost.append(row.path)
+    unfilled = sorted(set(parameters) - {slot.path for slot in found})
+    if lost or unfilled:
+        raise CheckpointError(
+            f"the conversion table does not fit this model: {_listed('paths without a parameter', lost)}"
+            f"{_listed('parameters without a row', unfilled)}"
+        )
+    return found
+
+
+def abstract_checkpoint(module: nnx.Module, rows: Iterable[Row], extras: Mapping[str, Shape]) -> dict[str, Shape]:
+    """Name -> shape of every tensor that a file of this model holds."""
+    return {slot.key: slot.torch_shape for slot in slots(rows, leaves(module))} | dict(extras)
+
+
+def fill(
+    module: nnx.Module,
+    rows: Iterable[Row],
+    tensors: Tensors,
+    *,
+    dtype: Any = np.float32,
+    ignored: Iterable[str] = (),
+    extras: Iterable[str] = (),
+    source: str = "checkpoint",
+    progress: Progress | None = None,
+    shardings: Any = None,
+) -> nnx.Module:
+    """The module with the tensors' values as arrays of `dtype`.
+
+    Args:
+      module: built by `abstract` (or any module of the same structure).
+      rows: rows of the table for exactly this module.
+      tensors: `torch_io.open_tensors(path)`, or several such mappings joined.
+      ignored: regular expressions of names that may be present and are left alone.
+      extras: names of carried tensors; may be present.
+      source: how errors call the file.
+      progress: called with bytes read and bytes in all after every tensor.
+      shardings: a tree like `module` of `jax.sharding.Sharding`; None keeps arrays on the default device.
+
+    Raises:
+      CheckpointError: names every missing, unexpected or mis-shaped tensor.
+    """
+    parameters = leaves(module)
+    places = slots(rows, parameters)
+    check(places, tensors, ignored=ignored, extras=extras, source=source)
+    by_path: dict[str, list[Slot]] = {}
+    for place in places:
+        by_path.setdefault(place.path, []).append(place)
+    targets = leaves(shardings) if shardings is not None else {}
+    report = _Report(sum(tensors[place.key].nbytes for place in places), progress)
+    arrays = [
+        _place(_gather(by_path[path], parameter.shape, dtype, tensors, report), targets.get(path))
+        for path, parameter in parameters.items()
+    ]
+    return jax.tree.unflatten(jax.tree.structure(module), arrays)
+
+
+class _Report:
+    def __init__(self, total: int, progress: Progress | None):
+        self.done, self.total, self.progress = 0, total, progress
+
+    def add(self, tensor: LazyTensor) -> None:
+        self.done += tensor.nbytes
+        if self.progress is not None:
+            self.progress(self.done, self.total)
+
+
+def _gather(places: list[Slot], shape: Shape, dtype: Any, tensors: Tensors, report: _Report) -> np.ndarray:
+    buffer = _zeros(shape, np.dtype(dtype))
+    for place in places:
+        place.write(tensors[place.key].read(), buffer)
+        report.add(tensors[place.key])
+    return buffer
+
+
+def _zeros(shape: Shape, dtype: np.dtype) -> np.ndarray:
+    """Zeros at an aligned address: JAX on CPU then keeps this very buffer instead of a copy."""
+    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    raw = np.zeros(size + ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT
+    return raw[start : start + size].view(dtype).reshape(shape)
+
+
+def _place(buffer: np.ndarray, sharding: jax.sharding.Sharding | None) -> jax.Array:
+    if sharding is None:
+        return jax.device_put(buffer, may_alias=True)
+    return jax.make_array_from_callback(buffer.shape, sharding, lambda index: buffer[index])
+
+
+def check(
+    places: Iterable[Slot], tensors: Tensors, *, ignored: Iterable[str], extras: Iterable[str], source: str
+) -> None:
+    """Raises one CheckpointError with everything that does not fit."""
+    wanted = {place.key: place.torch_shape for place in places}
+    known, skip = set(extras), [re.compile(pattern) for pattern in ignored]
+    missing = [key for key in wanted if key not in tensors]
+    unexpected = [k for k in tensors if k not in wanted and k not in known and not any(p.search(k) for p in skip)]
+    misshaped = [
+        f"{key} is {list(tensors[key].shape)}, this model wants {list(shape)}"
+        for key, shape in wanted.items()
+        if key in tensors and tensors[key].shape != shape
+    ]
+    if not (missing or unexpected or misshaped):
+        return
+    nearest = _nearest(missing[:LISTED], unexpected or list(tensors))
+    raise CheckpointError(
+        f"{source}: does not fit this model: {_listed('missing', missing, nearest)}"
+        f"{_listed('unexpected', unexpected)}{_listed('other shape', misshaped)}"
+    )
+
+
+def _nearest(names: list[str], candidates: list[str]) -> dict[str, str]:
+    found = {name: difflib.get_close_matches(name, candidates[:2000], n=1, cutoff=0.6) for name in names}
+    return {name: f"{name} (nearest there: {match[0]})" for name, match in found.items() if match}
+
+
+def _listed(what: str, names: list[str], notes: Mapping[str, str] | None = None) -> str:
+    if not names:
+        return ""
+    shown = [(notes or {}).get(name, name) for name in names[:LISTED]]
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return f"\n  {what} ({len(names)}): {', '.join(shown)}{more}"
+
+
+def to_torch(
+    module: nnx.Module, rows: Iterable[Row], extras: Mapping[str, np.ndarray] | None = None
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Every tensor by its PyTorch name, in the table's order, then the carried ones; the inverse of `fill`."""
+    parameters = leaves(module)
+    for place in slots(rows, parameters):
+        yield place.key, place.read(np.asarray(parameters[place.path]))
+    yield from (extras or {}).items()
