@@ -1,0 +1,125 @@
+"""Every form of attention against the definition, written in numpy here."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vglamm_jax.models import attention as module
+from vglamm_jax.models.attention import attention
+from vglamm_jax.sharding import make_mesh
+
+FORMS = ["auto", "einsum", "chunked", "splash_interpret"]
+
+
+def inputs(b, tq, tk, heads, kv_heads, width, v_width=None, seed=0):
+    keys = jax.random.split(jax.random.key(seed), 3)
+    shapes = (b, tq, heads, width), (b, tk, kv_heads, width), (b, tk, kv_heads, v_width or width)
+    return [jax.random.normal(key, shape) for key, shape in zip(keys, shapes, strict=True)]
+
+
+def by_definition(q, k, v, visible):
+    """`visible`: bool, broadcastable to [B, H, Tq, Tk]."""
+    q, k, v = (np.asarray(x, np.float64) for x in (q, k, v))
+    k, v = (np.repeat(x, q.shape[2] // x.shape[2], axis=2) for x in (k, v))
+    scores = np.einsum("bqhd,bkhd->bhqk", q, k) / np.sqrt(q.shape[-1])
+    scores = np.where(visible, scores, -np.inf)
+    with np.errstate(invalid="ignore"):
+        weights = np.exp(scores - scores.max(-1, keepdims=True))
+        weights /= weights.sum(-1, keepdims=True)
+    return np.einsum("bhqk,bkhd->bqhd", weights, v)
+
+
+def causal_window(tq, tk, window=None, offset=0):
+    ahead = (offset + np.arange(tq))[:, None] - np.arange(tk)
+    return (ahead >= 0) & (ahead < (window or tk + tq + offset))
+
+
+def assert_same_where_seen(ours, theirs, atol=2e-5):
+    """Rows that see no key are NaN by definition, and only have to be finite here."""
+    assert np.isfinite(ours).all()
+    seen = ~np.isnan(theirs)
+    np.testing.assert_allclose(np.asarray(ours)[seen], theirs[seen], atol=atol)
+
+
+@pytest.mark.parametrize("impl", FORMS)
+@pytest.mark.parametrize("kv_heads, window", [(4, None), (2, 37)])
+def test_causal_with_left_padding(impl, kv_heads, window, monkeypatch):
+    monkeypatch.setattr(module, "CHUNK", 48)
+    q, k, v = inputs(2, 160, 160, 4, kv_heads, 16)
+    valid = np.arange(160) >= np.array([[0], [23]])
+    ours = attention(q, k, v, causal=True, window=window, key_valid=jnp.asarray(valid), impl=impl)
+    visible = causal_window(160, 160, window) & valid[:, None, None]
+    theirs = by_definition(q, k, v, visible)
+    assert np.isnan(theirs).any() and not np.isnan(theirs).all()
+    assert_same_where_seen(ours, theirs)
+
+
+@pytest.mark.parametrize("impl", FORMS)
+@pytest.mark.parametrize("scores", [2**21, 1000])
+def test_cross_attention_of_odd_lengths(impl, scores, monkeypatch):
+    monkeypatch.setattr(module, "SCORES", scores)
+    q, k, v = inputs(3, 130, 201, 4, 2, 24, v_width=16)
+    valid = np.arange(201) < np.array([[201], [57], [0]])
+    ours = attention(q, k, v, key_valid=jnp.asarray(valid), impl=impl)
+    assert_same_where_seen(ours, by_definition(q, k, v, valid[:, None, None]))
+
+
+@pytest.mark.parametrize("impl", FORMS)
+def test_gradients(impl, monkeypatch):
+    monkeypatch.setattr(module, "SCORES", 4000)
+    q, k, v = inputs(2, 128, 128, 2, 1, 8)
+    valid = jnp.arange(128) >= jnp.array([[0], [9]])
+    weight = valid[:, :, None, None] * jax.random.normal(jax.random.key(9), q.shape)
+
+    def grads(impl):
+        def loss(q, k, v):
+            return (weight * attention(q, k, v, causal=True, window=50, key_valid=valid, impl=impl)).sum()
+
+        return jax.grad(loss, (0, 1, 2))(q, k, v)
+
+    for ours, expected in zip(grads(impl), grads("einsum"), strict=True):
+        np.testing.assert_allclose(ours, expected, atol=5e-5)
+
+
+@pytest.mark.parametrize("tq", [1, 20])
+@pytest.mark.parametrize("traced", [False, True])
+def test_queries_that_start_later(tq, traced):
+    q, k, v = inputs(2, tq, 40, 4, 2, 8)
+    valid = np.arange(40) >= np.array([[0], [5]])
+    offset = jnp.int32(12) if traced else 12
+    ours = jax.jit(lambda *a: attention(*a, causal=True, window=9, q_offset=offset, key_valid=jnp.asarray(valid)))(
+        q, k, v
+    )
+    visible = causal_window(tq, 40, 9, 12) & valid[:, None, None]
+    assert_same_where_seen(ours, by_definition(q, k, v, visible))
+
+
+def test_free_mask_and_scale():
+    q, k, v = inputs(1, 20, 30, 2, 2, 8)
+    mask = np.random.default_rng(0).random((1, 2, 20, 30)) < 0.5
+    ours = attention(q * 2, k, v, mask=jnp.asarray(mask), scale=0.5 * 8**-0.5)
+    assert_same_where_seen(ours, by_definition(q, k, v, mask))
+
+
+def test_bfloat16_softmax_is_float32():
+    q, k, v = (x.astype(jnp.bfloat16) for x in inputs(1, 64, 64, 2, 2, 16))
+    exact = by_definition(*(np.asarray(x, np.float32) for x in (q, k, v)), True)
+    for impl in FORMS:
+        ours = attention(q, k, v, impl=impl)
+        assert ours.dtype == jnp.bfloat16
+        np.testing.assert_allclose(ours.astype(jnp.float32), exact, atol=2e-2)
+
+
+def test_mesh_of_one_device_changes_nothing():
+    q, k, v = inputs(2, 64, 64, 4, 2, 16)
+    alone = attention(q, k, v, causal=True)
+    with jax.set_mesh(make_mesh(1, 1, 1, devices=jax.devices()[:1])):
+        on_mesh = jax.jit(lambda *a: attention(*a, causal=True))(q, k, v)
+    np.testing.assert_allclose(on_mesh, alone, atol=1e-6)
+
+
+def test_chunked_form_never_holds_all_scores():
+    shape = jax.ShapeDtypeStruct((1, 4096, 16, 64), jnp.float32)
+    compiled = jax.jit(lambda *a: attention(*a, causal=True, window=2048)).lower(shape, shape, shape).compile()
+    assert compiled.memory_analysis().temp_size_in_bytes < 16 * 4096 * 4096
