@@ -10,6 +10,7 @@ from jax.sharding import NamedSharding
 from vglamm_jax import sharding
 from vglamm_jax.config import ClipConfig
 from vglamm_jax.convert import engine, tables
+from vglamm_jax.convert.engine import Part
 from vglamm_jax.convert.torch_io import CheckpointError, LazyTensor, open_tensors
 from vglamm_jax.models import layers
 from vglamm_jax.models.clip import ClipVision
@@ -35,8 +36,8 @@ def tensors():
 
 
 def fill(tensors, module=None, **options):
-    options = {"extras": tables.clip_extras(CLIP), "ignored": tables.CLIP_IGNORED, "source": "clip.bin"} | options
-    return engine.fill(module or make(), tables.clip(CLIP), tensors, **options)
+    part = Part(tables.clip(CLIP), tensors, "clip.bin", tables.CLIP_IGNORED, tables.clip_extras(CLIP))
+    return engine.fill(module or make(), part, **options)
 
 
 def test_round_trip_is_bit_exact_and_keeps_the_order_of_the_table(tensors):
@@ -51,7 +52,7 @@ def test_round_trip_is_bit_exact_and_keeps_the_order_of_the_table(tensors):
 def test_golden_clip_round_trip(golden):
     tensors = open_tensors(golden / "clip")
     rows, extras = tables.clip(GOLDEN_CLIP), tables.clip_extras(GOLDEN_CLIP)
-    model = engine.fill(make(GOLDEN_CLIP), rows, tensors, ignored=tables.CLIP_IGNORED, extras=extras)
+    model = engine.fill(make(GOLDEN_CLIP), Part(rows, tensors, "clip", tables.CLIP_IGNORED, extras))
     back = dict(engine.to_torch(model, rows))
     assert set(back) | set(extras) == set(tensors)
     for name, value in back.items():
@@ -113,4 +114,4 @@ def test_missing_extras_are_no_misfit(tensors):
 def test_a_table_for_another_model_is_refused(tensors):
     rows = [row for row in tables.clip(CLIP) if not row.path.startswith("pre_layernorm")]
     with pytest.raises(CheckpointError, match=r"parameters without a row \(2\): pre_layernorm/bias"):
-        engine.fill(make(), rows, tensors)
+        engine.fill(make(), Part(rows, tensors))

@@ -39,7 +39,7 @@ def test_linear_computes_the_same():
 
 def test_prefixes_carry_the_index():
     rows = under("model.layers.{i}.", "llm/blocks/{i}/", linear("mlp.fc1"), range(2, 4))
-    assert [row.keys() for row in rows] == [
+    assert [row.names() for row in rows] == [
         ["model.layers.2.mlp.fc1.weight", "model.layers.3.mlp.fc1.weight"],
         ["model.layers.2.mlp.fc1.bias", "model.layers.3.mlp.fc1.bias"],
     ]

@@ -4,6 +4,7 @@ Everything is planned and checked on shapes first, so that one error names every
 unexpected or of another shape; then tensors stream in one at a time.
 """
 
+import dataclasses
 import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -54,7 +55,7 @@ def slots(rows: Iterable[Row], parameters: Mapping[str, Any]) -> list[Slot]:
     """
     found, lost = [], []
     for row in rows:
-        keys = row.keys()
+        keys = row.names()
         if row.indices is None and row.path in parameters:
             found.append(Slot(row.key, row, row.path, None, parameters[row.path].shape))
         elif row.indices is not None and row.stacked_path in parameters:
@@ -78,15 +79,25 @@ def abstract_checkpoint(module: nnx.Module, rows: Iterable[Row], extras: Mapping
     return {slot.key: slot.torch_shape for slot in slots(rows, leaves(module))} | dict(extras)
 
 
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """One file and the rows it fills.
+
+    `ignored` are regular expressions of names that may be present and are left alone, `extras` names of
+    carried tensors, which may be present too; `source` is how errors call the file.
+    """
+
+    rows: Iterable[Row]
+    tensors: Tensors
+    source: str = "checkpoint"
+    ignored: Iterable[str] = ()
+    extras: Iterable[str] = ()
+
+
 def fill(
     module: nnx.Module,
-    rows: Iterable[Row],
-    tensors: Tensors,
-    *,
+    *parts: Part,
     dtype: Any = np.float32,
-    ignored: Iterable[str] = (),
-    extras: Iterable[str] = (),
-    source: str = "checkpoint",
     progress: Progress | None = None,
     shardings: Any = None,
 ) -> nnx.Module:
@@ -94,27 +105,25 @@ def fill(
 
     Args:
       module: built by `abstract` (or any module of the same structure).
-      rows: rows of the table for exactly this module.
-      tensors: `torch_io.open_tensors(path)`, or several such mappings joined.
-      ignored: regular expressions of names that may be present and are left alone.
-      extras: names of carried tensors; may be present.
-      source: how errors call the file.
+      parts: files whose rows together fill exactly this module.
+      dtype: of every parameter.
       progress: called with bytes read and bytes in all after every tensor.
       shardings: a tree like `module` of `jax.sharding.Sharding`; None keeps arrays on the default device.
 
     Raises:
-      CheckpointError: names every missing, unexpected or mis-shaped tensor.
+      CheckpointError: names every missing, unexpected or mis-shaped tensor of every file.
     """
     parameters = leaves(module)
-    places = slots(rows, parameters)
-    check(places, tensors, ignored=ignored, extras=extras, source=source)
+    places = slots([row for part in parts for row in part.rows], parameters)
+    check(places, parts)
+    tensors = {key: part.tensors[key] for part in parts for row in part.rows for key in row.names()}
     by_path: dict[str, list[Slot]] = {}
     for place in places:
         by_path.setdefault(place.path, []).append(place)
     targets = leaves(shardings) if shardings is not None else {}
     report = _Report(sum(tensors[place.key].nbytes for place in places), progress)
     arrays = [
-        _place(_gather(by_path[path], parameter.shape, dtype, tensors, report), targets.get(path))
+        _place(_gather(by_path[path], parameter.shape, np.dtype(dtype), tensors, report), targets.get(path))
         for path, parameter in parameters.items()
     ]
     return jax.tree.unflatten(jax.tree.structure(module), arrays)
@@ -130,8 +139,8 @@ class _Report:
             self.progress(self.done, self.total)
 
 
-def _gather(places: list[Slot], shape: Shape, dtype: Any, tensors: Tensors, report: _Report) -> np.ndarray:
-    buffer = _zeros(shape, np.dtype(dtype))
+def _gather(places: list[Slot], shape: Shape, dtype: np.dtype, tensors: Tensors, report: _Report) -> np.ndarray:
+    buffer = _zeros(shape, dtype)
     for place in places:
         place.write(tensors[place.key].read(), buffer)
         report.add(tensors[place.key])
@@ -152,24 +161,29 @@ def _place(buffer: np.ndarray, sharding: jax.sharding.Sharding | None) -> jax.Ar
     return jax.make_array_from_callback(buffer.shape, sharding, lambda index: buffer[index])
 
 
-def check(
-    places: Iterable[Slot], tensors: Tensors, *, ignored: Iterable[str], extras: Iterable[str], source: str
-) -> None:
+def check(places: Iterable[Slot], parts: Iterable[Part]) -> None:
     """Raises one CheckpointError with everything that does not fit."""
-    wanted = {place.key: place.torch_shape for place in places}
-    known, skip = set(extras), [re.compile(pattern) for pattern in ignored]
+    shapes = {place.key: place.torch_shape for place in places}
+    problems = [problem for part in parts if (problem := _misfit(part, shapes))]
+    if problems:
+        raise CheckpointError("\n".join(problems))
+
+
+def _misfit(part: Part, shapes: Mapping[str, Shape]) -> str:
+    tensors, wanted = part.tensors, [key for row in part.rows for key in row.names()]
+    named, skip = {*wanted, *part.extras}, [re.compile(pattern) for pattern in part.ignored]
     missing = [key for key in wanted if key not in tensors]
-    unexpected = [k for k in tensors if k not in wanted and k not in known and not any(p.search(k) for p in skip)]
+    unexpected = [key for key in tensors if key not in named and not any(p.search(key) for p in skip)]
     misshaped = [
-        f"{key} is {list(tensors[key].shape)}, this model wants {list(shape)}"
-        for key, shape in wanted.items()
-        if key in tensors and tensors[key].shape != shape
+        f"{key} is {list(tensors[key].shape)}, this model wants {list(shapes[key])}"
+        for key in wanted
+        if key in tensors and tensors[key].shape != shapes[key]
     ]
     if not (missing or unexpected or misshaped):
-        return
+        return ""
     nearest = _nearest(missing[:LISTED], unexpected or list(tensors))
-    raise CheckpointError(
-        f"{source}: does not fit this model: {_listed('missing', missing, nearest)}"
+    return (
+        f"{part.source}: does not fit this model: {_listed('missing', missing, nearest)}"
         f"{_listed('unexpected', unexpected)}{_listed('other shape', misshaped)}"
     )
 

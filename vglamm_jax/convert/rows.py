@@ -59,7 +59,7 @@ class Row:
     transform: Transform = SAME
     indices: range | None = None  # what `{i}` runs through in the key; our index starts at 0
 
-    def keys(self) -> list[str]:
+    def names(self) -> list[str]:
         return [self.key.replace("{i}", str(i)) for i in self.indices] if self.indices is not None else [self.key]
 
     @property
