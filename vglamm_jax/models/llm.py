@@ -1,0 +1,220 @@
+"""Decoder-only language model: Phi-3 and the Llama family, by configuration (facts 1.6).
+
+Prompts of a batch are padded on the left, so that all rows write the same slot of the cache: a row's
+position is its slot minus its padding, and the sliding window may be measured in slots.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from vglamm_jax.config import LlmConfig
+from vglamm_jax.models import layers
+from vglamm_jax.models.attention import attention
+from vglamm_jax.sharding import BATCH, shard
+
+NO_TOKEN = float(np.finfo(np.float32).min)  # logit of the rows that only pad the vocabulary
+
+Rope = tuple[jax.Array, jax.Array]  # cos and sin, float32 [B, S, 1, head_dim / 2]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class KVCache:
+    """Keys and values of the slots written so far; `index` (int32 scalar) is the next slot.
+
+    `k`, `v` are one array [layers, B, capacity, KV, head_dim] beside stacked blocks, carried whole through the
+    scan over layers and updated in place, or a tuple of [B, capacity, KV, head_dim] beside a list of blocks.
+    """
+
+    k: jax.Array | tuple[jax.Array, ...]
+    v: jax.Array | tuple[jax.Array, ...]
+    index: jax.Array
+
+    @property
+    def capacity(self) -> int:
+        return jax.tree.leaves(self.k)[0].shape[-3]
+
+
+def rope_frequencies(cfg: LlmConfig) -> np.ndarray:
+    """Radians per position, float32 [head_dim / 2]; Llama-3 scaling where configured."""
+    exponents = np.arange(0, cfg.head_dim, 2, dtype=np.float32) / np.float32(cfg.head_dim)
+    freqs = np.float32(1.0) / np.float32(cfg.rope_theta) ** exponents
+    scaling = cfg.rope_scaling
+    if scaling is None:
+        return freqs
+    turns = scaling.original_max_positions * freqs / (2 * np.pi)  # over the original context
+    keep = (turns - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor)
+    keep = np.clip(keep, 0, 1)
+    return (freqs * (keep + (1 - keep) / scaling.factor)).astype(np.float32)
+
+
+def rope_angles(cfg: LlmConfig, positions: jax.Array) -> Rope:
+    angles = positions[..., None, None].astype(jnp.float32) * rope_frequencies(cfg)
+    return jnp.cos(angles), jnp.sin(angles)
+
+
+def rotate(x: jax.Array, rope: Rope) -> jax.Array:
+    """Rotate-half RoPE of [B, S, heads, head_dim]."""
+    cos, sin = (r.astype(x.dtype) for r in rope)
+    a, b = jnp.split(x, 2, axis=-1)
+    return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1)
+
+
+def write(cache: KVCache, layer: int | jax.Array, k: jax.Array, v: jax.Array) -> KVCache:
+    """The cache with rows [B, S, KV, head_dim] of one layer put at `index`, which stays."""
+
+    def put(whole, rows):
+        if isinstance(whole, tuple):
+            return tuple(put_rows(w, rows) if i == layer else w for i, w in enumerate(whole))
+        return jax.lax.dynamic_update_slice(whole, rows[None].astype(whole.dtype), (layer, 0, cache.index, 0, 0))
+
+    def put_rows(whole, rows):
+        return jax.lax.dynamic_update_slice(whole, rows.astype(whole.dtype), (0, cache.index, 0, 0))
+
+    return dataclasses.replace(cache, k=put(cache.k, k), v=put(cache.v, v))
+
+
+class Attention(nnx.Module):
+    def __init__(self, cfg: LlmConfig, rngs: nnx.Rngs):
+        self.cfg = cfg
+        queries, keys = cfg.heads * cfg.head_dim, cfg.kv_heads * cfg.head_dim
+        if cfg.fused:
+            self.qkv_proj = nnx.Linear(cfg.width, queries + 2 * keys, use_bias=False, rngs=rngs)
+        else:
+            self.q_proj = nnx.Linear(cfg.width, queries, use_bias=False, rngs=rngs)
+            self.k_proj = nnx.Linear(cfg.width, keys, use_bias=False, rngs=rngs)
+            self.v_proj = nnx.Linear(cfg.width, keys, use_bias=False, rngs=rngs)
+        self.o_proj = nnx.Linear(queries, cfg.width, use_bias=False, rngs=rngs)
+
+    def project(self, x: jax.Array) -> list[jax.Array]:
+        """[B, S, width] -> q [B, S, heads, head_dim] and k, v [B, S, kv_heads, head_dim]."""
+        cfg = self.cfg
+        if cfg.fused:
+            queries, keys = cfg.heads * cfg.head_dim, cfg.kv_heads * cfg.head_dim
+            qkv = jnp.split(self.qkv_proj(x), [queries, queries + keys], axis=-1)
+        else:
+            qkv = self.q_proj(x), self.k_proj(x), self.v_proj(x)
+        return [shard(y.reshape(*x.shape[:2], -1, cfg.head_dim), BATCH, None, "tensor") for y in qkv]
+
+    def __call__(self, x, rope, key_valid, cache=None, layer=0, prefill=True):
+        q, k, v = self.project(x)
+        q, k = rotate(q, rope), rotate(k, rope)
+        offset = 0
+        if cache is not None:
+            cache = write(cache, layer, k, v)
+            if not prefill:
+                k, v, offset = cache.k[layer], cache.v[layer], cache.index
+        out = attention(q, k, v, causal=True, window=self.cfg.window, key_valid=key_valid, q_offset=offset)
+        return self.o_proj(out.reshape(*x.shape[:2], -1)), cache
+
+
+class Mlp(nnx.Module):
+    def __init__(self, cfg: LlmConfig, rngs: nnx.Rngs):
+        self.fused = cfg.fused
+        if cfg.fused:
+            self.gate_up_proj = nnx.Linear(cfg.width, 2 * cfg.mlp_width, use_bias=False, rngs=rngs)
+        else:
+            self.gate_proj = nnx.Linear(cfg.width, cfg.mlp_width, use_bias=False, rngs=rngs)
+            self.up_proj = nnx.Linear(cfg.width, cfg.mlp_width, use_bias=False, rngs=rngs)
+        self.down_proj = nnx.Linear(cfg.mlp_width, cfg.width, use_bias=False, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        if self.fused:
+            gate, up = jnp.split(self.gate_up_proj(x), 2, axis=-1)
+        else:
+            gate, up = self.gate_proj(x), self.up_proj(x)
+        return self.down_proj(shard(jax.nn.silu(gate) * up, BATCH, None, "tensor"))
+
+
+class Block(nnx.Module):
+    def __init__(self, cfg: LlmConfig, rngs: nnx.Rngs):
+        self.input_layernorm = nnx.RMSNorm(cfg.width, epsilon=cfg.norm_eps, rngs=rngs)
+        self.self_attn = Attention(cfg, rngs)
+        self.post_attention_layernorm = nnx.RMSNorm(cfg.width, epsilon=cfg.norm_eps, rngs=rngs)
+        self.mlp = Mlp(cfg, rngs)
+
+    def __call__(self, x, *args, **kwargs):
+        x = shard(x, BATCH)
+        out, cache = self.self_attn(self.input_layernorm(x), *args, **kwargs)
+        x = x + out
+        return x + self.mlp(self.post_attention_layernorm(x)), cache
+
+
+class CausalLM(nnx.Module):
+    """Embedding table, blocks, final norm and head. Raises ValueError where heads do not share keys evenly."""
+
+    def __init__(self, cfg: LlmConfig, rngs: nnx.Rngs):
+        if cfg.heads % cfg.kv_heads:
+            raise ValueError(f"llm.heads={cfg.heads} must be a multiple of llm.kv_heads={cfg.kv_heads}")
+        self.cfg = cfg
+        normal = nnx.initializers.normal(0.02)
+        self.embed_tokens = nnx.Embed(cfg.padded_vocab, cfg.width, embedding_init=normal, rngs=rngs)
+        self.blocks = layers.stack(lambda r: Block(cfg, r), cfg.depth, rngs)
+        self.norm = nnx.RMSNorm(cfg.width, epsilon=cfg.norm_eps, rngs=rngs)
+        if not cfg.tie_embeddings:
+            self.lm_head = nnx.Linear(cfg.width, cfg.padded_vocab, use_bias=False, kernel_init=normal, rngs=rngs)
+
+    def embed(self, ids: jax.Array) -> jax.Array:
+        """Token ids [B, S] -> embeddings [B, S, width]."""
+        return self.embed_tokens(ids)
+
+    def empty_cache(self, batch: int, capacity: int) -> KVCache:
+        """A cache of `capacity` slots in the form these blocks run fastest with, in their dtype."""
+        cfg = self.cfg
+        shape = (batch, capacity, cfg.kv_heads, cfg.head_dim)
+        dtype = self.norm.scale[...].dtype
+        if isinstance(self.blocks, nnx.List):
+            k, v = (tuple(jnp.zeros(shape, dtype) for _ in range(cfg.depth)) for _ in "kv")
+        else:
+            axes = (None, BATCH, None, "tensor")
+            k, v = (shard(jnp.zeros((cfg.depth, *shape), dtype), *axes) for _ in "kv")
+        return KVCache(k, v, jnp.int32(0))
+
+    def __call__(
+        self,
+        embeds: jax.Array,
+        positions: jax.Array,
+        key_valid: jax.Array | None = None,
+        cache: KVCache | None = None,
+        *,
+        prefill: bool = False,
+        remat: bool = False,
+    ) -> tuple[jax.Array, KVCache | None]:
+        """Embeddings [B, S, width] -> hidden states after the final norm [B, S, width], and the cache.
+
+        Args:
+          embeds: inputs, in the dtype to compute in.
+          positions: int [B, S], for RoPE; negative in the padding.
+          key_valid: bool [B, keys], False for padding; keys are the S rows, or the capacity when decoding.
+          cache: where keys and values go, from its `index` on, which moves on by S.
+          prefill: the cache is empty, so that the S rows are all there is to attend to.
+          remat: recompute each block's activations in the backward pass.
+        """
+        rope = rope_angles(self.cfg, positions)
+        if cache is None:
+
+            def apply(block, x):
+                return block(x, rope, key_valid)[0]
+
+            return self.norm(layers.run(self.blocks, embeds, apply, remat=remat)), None
+
+        def step(block, carry):
+            x, cache, layer = carry
+            return *block(x, rope, key_valid, cache, layer, prefill), layer + 1
+
+        x, cache, _ = layers.run(self.blocks, (embeds, cache, 0), step)
+        return self.norm(x), dataclasses.replace(cache, index=cache.index + embeds.shape[1])
+
+    def logits(self, hidden: jax.Array) -> jax.Array:
+        """[..., width] -> float32 [..., padded_vocab]; rows beyond the vocabulary can never be chosen."""
+        if self.cfg.tie_embeddings:
+            table, axis = self.embed_tokens.embedding[...], 1
+        else:
+            table, axis = self.lm_head.kernel[...], 0
+        contract = (((hidden.ndim - 1,), (axis,)), ((), ()))
+        logits = jax.lax.dot_general(hidden, table, contract, preferred_element_type=jnp.float32)
+        return jnp.where(jnp.arange(self.cfg.padded_vocab) < self.cfg.vocab, logits, NO_TOKEN)
