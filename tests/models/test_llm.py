@@ -1,6 +1,7 @@
 """The language model against PyTorch's Phi-3 and Llama, and its cache against full recomputation."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +22,19 @@ LLAMA = LlmConfig(
     rope_theta=500.0, tie_embeddings=True,
     rope_scaling=RopeScaling(factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_positions=64),
 )  # fmt: skip
+
+
+@functools.cache
+def made(cfg):
+    return jax.jit(lambda: CausalLM(cfg, nnx.Rngs(0)))()
+
+
+def build(cfg):
+    """A fresh module each time (tests write into it), compiled once per configuration."""
+    return jax.tree.map(lambda x: x, made(cfg))
+
+
+forward = jax.jit(lambda llm, *args, **kwargs: llm(*args, **kwargs), static_argnames=("prefill", "remat"))
 
 
 def positions_of(valid):
@@ -78,7 +92,7 @@ def test_equals_pytorch(cfg, padding):
     model = torch_model(cfg)
     import torch
 
-    llm = copy_weights(model, CausalLM(cfg, nnx.Rngs(0)))
+    llm = copy_weights(model, build(cfg))
     ids = np.random.default_rng(1).integers(0, cfg.vocab, (2, 40))
     valid = np.arange(40) >= np.array([[0], [padding]])
     positions = positions_of(valid)
@@ -87,7 +101,7 @@ def test_equals_pytorch(cfg, padding):
             torch.tensor(ids), attention_mask=torch.tensor(valid), output_hidden_states=True,
             position_ids=torch.tensor(np.maximum(positions, 0)),
         )  # fmt: skip
-    hidden, _ = llm(llm.embed(jnp.asarray(ids)), positions, jnp.asarray(valid))
+    hidden, _ = forward(llm, llm.embed(jnp.asarray(ids)), positions, jnp.asarray(valid))
     logits = llm.logits(hidden)
     theirs = out.hidden_states[-1].numpy(), out.logits.numpy()
     for ours, expected in zip((hidden, logits[..., : cfg.vocab]), theirs, strict=True):
@@ -98,31 +112,30 @@ def test_equals_pytorch(cfg, padding):
 
 def test_window_counts_the_query_itself():
     """With a window of one key no token sees another, so each row depends on its own token alone."""
-    llm = CausalLM(dataclasses.replace(PHI3, window=1), nnx.Rngs(0))
+    llm = build(dataclasses.replace(PHI3, window=1))
     ids = jnp.array([[5, 6, 7], [9, 8, 7]])
-    hidden, _ = llm(llm.embed(ids), jnp.arange(3)[None])
+    hidden, _ = forward(llm, llm.embed(ids), jnp.arange(3)[None])
     np.testing.assert_allclose(hidden[0, 2], hidden[1, 2], atol=1e-6)
-    wider = CausalLM(dataclasses.replace(PHI3, window=2), nnx.Rngs(0))
-    assert jnp.abs(jnp.diff(wider(wider.embed(ids), jnp.arange(3)[None])[0][:, 2], axis=0)).max() > 1e-3
+    wider, _ = forward(build(dataclasses.replace(PHI3, window=2)), llm.embed(ids), jnp.arange(3)[None])
+    assert jnp.abs(wider[0, 2] - wider[1, 2]).max() > 1e-3
 
 
 @pytest.mark.parametrize("cfg", [PHI3, LLAMA], ids=["phi3", "llama"])
 @pytest.mark.parametrize("listed", [False, True])
 def test_cache_equals_full_recomputation(cfg, listed):
-    llm = CausalLM(cfg, nnx.Rngs(0))
+    llm = build(cfg)
     embeds = llm.embed(jax.random.randint(jax.random.key(1), (2, 30), 0, cfg.vocab))
     valid = jnp.arange(30) >= jnp.array([[0], [4]])
     positions = positions_of(valid)
-    full, _ = llm(embeds, positions, valid)
+    full, _ = forward(llm, embeds, positions, valid)
     if listed:
         llm.blocks = layers.unstack(llm.blocks)
     cache = llm.empty_cache(2, 36)
     slots_valid = jnp.arange(36) >= jnp.array([[0], [4]])
-    part, cache = llm(embeds[:, :20], positions[:, :20], valid[:, :20], cache, prefill=True)
-    step = jax.jit(lambda llm, *args: llm(*args))
+    part, cache = forward(llm, embeds[:, :20], positions[:, :20], valid[:, :20], cache, prefill=True)
     parts = [part]
     for first, last in [(20, 21), (21, 22), (22, 29), (29, 30)]:
-        part, cache = step(llm, embeds[:, first:last], positions[:, first:last], slots_valid, cache)
+        part, cache = forward(llm, embeds[:, first:last], positions[:, first:last], slots_valid, cache)
         parts.append(part)
     assert int(cache.index) == 30 and cache.capacity == 36
     cached = jnp.concatenate(parts, axis=1)
@@ -130,26 +143,28 @@ def test_cache_equals_full_recomputation(cfg, listed):
 
 
 def test_remat_and_list_change_nothing():
-    llm = CausalLM(LLAMA, nnx.Rngs(0))
+    llm = build(LLAMA)
     embeds = llm.embed(jnp.arange(24).reshape(2, 12))
     positions = jnp.broadcast_to(jnp.arange(12), (2, 12))
 
-    def loss(embeds, remat):
+    @functools.partial(jax.jit, static_argnames="remat")
+    @functools.partial(jax.value_and_grad, argnums=1)
+    def loss(llm, embeds, remat=False):
         return (llm(embeds, positions, remat=remat)[0] ** 2).mean()
 
-    plain, recomputed = (jax.jit(jax.value_and_grad(loss), static_argnums=1)(embeds, remat) for remat in (False, True))
+    plain, recomputed = loss(llm, embeds), loss(llm, embeds, remat=True)
     llm.blocks = layers.unstack(llm.blocks)
-    listed = jax.value_and_grad(loss)(embeds, False)
+    listed = loss(llm, embeds)
     for other in (recomputed, listed):
         np.testing.assert_allclose(other[0], plain[0], rtol=1e-6)
         np.testing.assert_allclose(other[1], plain[1], atol=1e-5)
 
 
 def test_bfloat16_stays_bfloat16_with_float32_logits():
-    llm = CausalLM(PHI3, nnx.Rngs(0))
+    llm = build(PHI3)
     llm = jax.tree.map(lambda p: p.astype(jnp.bfloat16), llm)
-    hidden, cache = llm(
-        llm.embed(jnp.ones((1, 8), int)), jnp.arange(8)[None], None, llm.empty_cache(1, 8), prefill=True
+    hidden, cache = forward(
+        llm, llm.embed(jnp.ones((1, 8), int)), jnp.arange(8)[None], None, llm.empty_cache(1, 8), prefill=True
     )
     assert hidden.dtype == cache.k.dtype == jnp.bfloat16
     assert llm.logits(hidden).dtype == jnp.float32

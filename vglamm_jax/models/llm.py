@@ -160,7 +160,7 @@ class CausalLM(nnx.Module):
 
     def embed(self, ids: jax.Array) -> jax.Array:
         """Token ids [B, S] -> embeddings [B, S, width]."""
-        return self.embed_tokens(ids)
+        return jnp.take(self.embed_tokens.embedding[...], ids, axis=0)  # nnx.Embed would return float32
 
     def empty_cache(self, batch: int, capacity: int) -> KVCache:
         """A cache of `capacity` slots in the form these blocks run fastest with, in their dtype."""
