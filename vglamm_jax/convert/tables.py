@@ -25,7 +25,8 @@ INTERNVIDEO2_IGNORED = (
     r"^vision_encoder\.(clip_|final_clip_|img_pos_embed)",
 )
 LLM_IGNORED = (r"rotary_emb\.inv_freq$",)
-VIDEOGLAMM_IGNORED = (r"^model\.(image_)?vision_tower\.", *LLM_IGNORED)
+# The towers there are not trusted; one projector has no use in a model with one encoder.
+VIDEOGLAMM_IGNORED = (r"^model\.(image_)?vision_tower\.", r"^model\.(image_)?mm_projector\.", *LLM_IGNORED)
 
 
 def clip(cfg: ClipConfig) -> list[Row]:
@@ -159,10 +160,14 @@ def adapters(cfg: VideoGlammConfig) -> list[Row]:
     )
 
 
+def spoken(cfg: VideoGlammConfig) -> list[Row]:
+    """The language model and the adapters."""
+    return [*under("", "llm/", llm(cfg.llm)), *adapters(cfg)]
+
+
 def trained(cfg: VideoGlammConfig) -> list[Row]:
     """What the complete checkpoint is trusted for: everything but the two towers."""
-    segmenter = under(SAM2_PREFIX, "sam2/", sam2(cfg.sam2, layer_scale="weight"))
-    return [*under("", "llm/", llm(cfg.llm)), *adapters(cfg), *segmenter]
+    return [*spoken(cfg), *under(SAM2_PREFIX, "sam2/", sam2(cfg.sam2, layer_scale="weight"))]
 
 
 def towers(cfg: VideoGlammConfig) -> dict[str, list[Row]]:

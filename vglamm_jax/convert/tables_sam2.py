@@ -3,8 +3,6 @@
 from vglamm_jax.config import HieraConfig, Sam2Config
 from vglamm_jax.convert.rows import CONV2D, CONV_TRANSPOSE, Row, flat, linear, norm, under
 
-SAM2_IGNORED = ()
-
 
 def sam2(cfg: Sam2Config, *, layer_scale: str = "gamma") -> list[Row]:
     """Rows of a SAM2 file; VideoGLaMM calls the memory encoder's `gamma` `weight` (facts 1.10)."""
