@@ -151,6 +151,7 @@ class Sam2Config:
     iou_head_width: int = 256
     num_multimask: int = 3
     mask_prompt_width: int = 16
+    memory_dtype: str = "bfloat16"  # of stored memory maps, also where the model is float32 (facts 1.15)
     memory_sigmoid_scale: float = 20.0
     memory_sigmoid_bias: float = -10.0
     no_object_logit: float = -1024.0

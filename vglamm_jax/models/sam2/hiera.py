@@ -1,0 +1,164 @@
+"""Hiera, the image trunk of SAM2: windowed attention, few global blocks, four resolutions (facts 1.9)."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from vglamm_jax.config import HieraConfig
+from vglamm_jax.models import layers
+from vglamm_jax.models.attention import attention
+from vglamm_jax.models.sam2.convolution import LayerNorm
+from vglamm_jax.models.sam2.mlp import Mlp, gelu
+
+
+def partition(x: jax.Array, window: int) -> jax.Array:
+    """[n, height, width, c] -> [n * windows, window**2, c]; a map the window does not divide is zero-padded."""
+    n, height, width, channels = x.shape
+    x = jnp.pad(x, ((0, 0), (0, -height % window), (0, -width % window), (0, 0)))
+    rows, columns = x.shape[1] // window, x.shape[2] // window
+    x = x.reshape(n, rows, window, columns, window, channels).swapaxes(2, 3)
+    return x.reshape(n * rows * columns, window * window, channels)
+
+
+def unpartition(x: jax.Array, window: int, n: int, height: int, width: int) -> jax.Array:
+    """Undoes `partition`, cutting its padding off."""
+    rows, columns = -(-height // window), -(-width // window)
+    x = x.reshape(n, rows, columns, window, window, -1).swapaxes(2, 3)
+    return x.reshape(n, rows * window, columns * window, -1)[:, :height, :width]
+
+
+def pool(x: jax.Array) -> jax.Array:
+    """2x2 maximum: [n, height, width, c] -> [n, height // 2, width // 2, c]."""
+    n, height, width, channels = x.shape
+    x = x[:, : height // 2 * 2, : width // 2 * 2]
+    return x.reshape(n, height // 2, 2, width // 2, 2, channels).max(axis=(2, 4))
+
+
+class PoolingAttention(nnx.Module):
+    """Self-attention inside groups of tokens; queries may be pooled 2x2 first."""
+
+    def __init__(self, width_in: int, width: int, heads: int, rngs: nnx.Rngs):
+        self.qkv = nnx.Linear(width_in, 3 * width, rngs=rngs)
+        self.proj = nnx.Linear(width, width, rngs=rngs)
+        self.heads = heads
+
+    def __call__(self, x: jax.Array, pool_grid: tuple[int, int] | None = None) -> jax.Array:
+        """[groups, tokens, c] -> [groups, tokens, width], or tokens / 4 of a `pool_grid` (height, width)."""
+        groups = x.shape[0]
+        q, k, v = jnp.split(self.qkv(x), 3, axis=-1)
+        if pool_grid:
+            q = pool(q.reshape(groups, *pool_grid, -1))
+        q, k, v = (y.reshape(groups, -1, self.heads, v.shape[-1] // self.heads) for y in (q, k, v))
+        out = attention(q, k, v)
+        return self.proj(out.reshape(groups, q.shape[1], -1))
+
+
+class Block(nnx.Module):
+    """One transformer block; `proj` exists where the width grows, in the first block of a stage."""
+
+    def __init__(self, cfg: HieraConfig, stage: int, entry: bool, rngs: nnx.Rngs):
+        width = cfg.stage_width(stage)
+        width_in = cfg.stage_width(stage - 1) if entry else width
+        self.norm1 = LayerNorm(width_in, epsilon=cfg.norm_eps, rngs=rngs)
+        self.attn = PoolingAttention(width_in, width, cfg.stage_heads(stage), rngs)
+        self.norm2 = LayerNorm(width, epsilon=cfg.norm_eps, rngs=rngs)
+        self.mlp = Mlp((width, 4 * width, width), rngs, gelu)
+        self.proj = nnx.Linear(width_in, width, rngs=rngs) if entry else None
+
+    def __call__(self, x: jax.Array, valid: jax.Array | None = None) -> jax.Array:
+        """[groups, tokens, c] -> the same; `valid` [groups, tokens, 1] zeroes what attention sees of padding."""
+        y = self.norm1(x)
+        x = x + self.attn(y if valid is None else y * valid)
+        return x + self.mlp(self.norm2(x))
+
+    def enter(self, x: jax.Array, window: int | None) -> jax.Array:
+        """Halves the map and doubles the channels: [n, h, w, c] -> [n, h/2, w/2, 2c]."""
+        n, height, width, channels = x.shape
+        y = self.norm1(x)
+        shortcut = pool(self.proj(y))
+        if window is None:
+            out = self.attn(y.reshape(n, height * width, channels), (height, width)).reshape(shortcut.shape)
+        else:
+            out = self.attn(partition(y, window), (window, window))
+            out = unpartition(out, window // 2, *shortcut.shape[:3])
+        x = shortcut + out
+        return x + self.mlp(self.norm2(x))
+
+
+class Stage(nnx.Module):
+    """The blocks of one resolution: `first` enters it (none in stage 0), `rest` are stacked equals."""
+
+    def __init__(self, cfg: HieraConfig, stage: int, rngs: nnx.Rngs):
+        start, count = cfg.first_block(stage), cfg.stages[stage]
+        entries = 1 if stage else 0
+        self.window = cfg.windows[stage]
+        # The block that enters a stage still works in the window of the stage before.
+        self.entry_window = None if start in cfg.global_blocks else cfg.windows[max(stage - 1, 0)]
+        self.runs = _runs([i in cfg.global_blocks for i in range(start + entries, start + count)])
+        self.first = Block(cfg, stage, True, rngs) if entries else None
+        self.rest = (
+            layers.stack(lambda r: Block(cfg, stage, False, r), count - entries, rngs) if count > entries else None
+        )
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        if self.first is not None:
+            x = self.first.enter(x, self.entry_window)
+        for is_global, start, stop in self.runs:
+            x = self._run(x, is_global, start, stop)
+        return x
+
+    def _run(self, x: jax.Array, is_global: bool, start: int, stop: int) -> jax.Array:
+        """Blocks [start, stop), all global or all windowed: tokens are grouped once for all of them."""
+        n, height, width, channels = x.shape
+        if is_global:
+            groups = layers.run(self.rest, x.reshape(n, height * width, channels), start=start, stop=stop)
+            return groups.reshape(x.shape)
+        valid = None
+        if height % self.window or width % self.window:
+            valid = jnp.tile(partition(jnp.ones((1, height, width, 1), x.dtype), self.window), (n, 1, 1))
+        groups = partition(x, self.window)
+        apply = lambda block, y: block(y, valid)  # noqa: E731
+        groups = layers.run(self.rest, groups, apply, start=start, stop=stop)
+        return unpartition(groups, self.window, n, height, width)
+
+
+def _runs(is_global: list[bool]) -> tuple[tuple[bool, int, int], ...]:
+    """(is_global, start, stop) of each maximal run of equal blocks."""
+    runs = []
+    for key, group in itertools.groupby(range(len(is_global)), key=is_global.__getitem__):
+        indices = list(group)
+        runs.append((key, indices[0], indices[-1] + 1))
+    return tuple(runs)
+
+
+class Hiera(nnx.Module):
+    """Images to one feature map per stage."""
+
+    def __init__(self, cfg: HieraConfig, rngs: nnx.Rngs):
+        self.patch_embed = nnx.Conv(3, cfg.width, (7, 7), strides=4, padding=[(3, 3), (3, 3)], rngs=rngs)
+        window = cfg.windows[0]
+        # Channels first, as published: the only parameters here that are images.
+        self.pos_embed = nnx.Param(jnp.zeros((1, cfg.width, *cfg.pos_embed_grid)))
+        self.pos_embed_window = nnx.Param(jnp.zeros((1, cfg.width, window, window)))
+        self.stages = nnx.List([Stage(cfg, stage, rngs) for stage in range(len(cfg.stages))])
+
+    def __call__(self, images: jax.Array) -> list[jax.Array]:
+        """[n, height, width, 3] -> maps [n, height / (4 * 2**s), width / (4 * 2**s), width * 2**s]."""
+        x = self.patch_embed(images)
+        x = x + self.position(*x.shape[1:3]).astype(x.dtype)
+        maps = []
+        for stage in self.stages:
+            x = stage(x)
+            maps.append(x)
+        return maps
+
+    def position(self, height: int, width: int) -> jax.Array:
+        """The background table resized (torch bicubic) plus the window table tiled: [1, height, width, c]."""
+        background, window = (p[...].transpose(0, 2, 3, 1) for p in (self.pos_embed, self.pos_embed_window))
+        shape = (1, height, width, background.shape[-1])
+        background = jax.image.resize(background, shape, jax.image.ResizeMethod.CUBIC_PYTORCH, antialias=False)
+        side = window.shape[1]
+        tiled = jnp.tile(window, (1, -(-height // side), -(-width // side), 1))
+        return background + tiled[:, :height, :width]
