@@ -6,6 +6,7 @@ unexpected or of another shape; then tensors stream in one at a time.
 
 import dataclasses
 import difflib
+import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -206,6 +207,7 @@ def to_torch(
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Every tensor by its PyTorch name, in the table's order, then the carried ones; the inverse of `fill`."""
     parameters = leaves(module)
-    for place in slots(rows, parameters):
-        yield place.key, place.read(np.asarray(parameters[place.path]))
+    for key, places in itertools.groupby(slots(rows, parameters), key=lambda place: place.key):
+        values = [place.read(np.asarray(parameters[place.path])) for place in places]
+        yield key, values[0] if len(values) == 1 else np.concatenate(values)
     yield from (extras or {}).items()

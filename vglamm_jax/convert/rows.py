@@ -15,11 +15,15 @@ Shape = tuple[int, ...]
 
 @dataclasses.dataclass(frozen=True)
 class Transform:
-    """`ours = torch.squeeze(ones).transpose(axes)`, then zero rows up to the padded vocabulary."""
+    """`ours = torch.squeeze(ones).transpose(axes)`, then zero rows up to the padded vocabulary.
+
+    Several parameters may share a tensor: each then picks one of equal parts of its rows (axis 0).
+    """
 
     axes: tuple[int, ...] | None = None
     ones: tuple[int, ...] = ()  # axes of length one that only the PyTorch tensor has
     rows: int | None = None  # true rows (axis 0) of the PyTorch tensor; ours are padded
+    pick: tuple[int, int] | None = None  # which part, of how many
 
     def torch_shape(self, ours: Shape) -> Shape:
         """Shape of the PyTorch tensor for a parameter of shape `ours`."""
@@ -28,16 +32,17 @@ class Transform:
             shape = (self.rows, *shape[1:])
         for axis in self.ones:
             shape = (*shape[:axis], 1, *shape[axis:])
-        return shape
+        return (shape[0] * self.pick[1], *shape[1:]) if self.pick else shape
 
     def to_ours(self, tensor: np.ndarray, out: np.ndarray) -> None:
         """Writes a PyTorch tensor into a zeroed parameter buffer, casting to its dtype."""
+        tensor = np.split(tensor, self.pick[1])[self.pick[0]] if self.pick else tensor
         tensor = tensor.squeeze(self.ones) if self.ones else tensor
         target = out.transpose(np.argsort(self.axes)) if self.axes else out
         target[: len(tensor)] = tensor if tensor.ndim else tensor[()]
 
     def to_torch(self, ours: np.ndarray) -> np.ndarray:
-        """The PyTorch tensor of a parameter, contiguous, vocabulary padding cut off."""
+        """The PyTorch tensor of a parameter (or the part it picks), contiguous, vocabulary padding cut off."""
         tensor = ours.transpose(np.argsort(self.axes)) if self.axes else ours
         tensor = tensor[: self.rows] if self.rows is not None else tensor
         return np.ascontiguousarray(np.expand_dims(tensor, self.ones) if self.ones else tensor)
