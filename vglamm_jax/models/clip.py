@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from vglamm_jax.config import ClipConfig
@@ -15,7 +16,9 @@ def quick_gelu(x: jax.Array) -> jax.Array:
 
 
 def exact_gelu(x: jax.Array) -> jax.Array:
-    return jax.nn.gelu(x, approximate=False)
+    """GELU by erf, in float32. `jax.nn.gelu` goes by erfc, which takes more than twice as long on a CPU."""
+    y = x.astype(jnp.float32)
+    return (0.5 * y * (1 + jax.lax.erf(y * np.float32(0.5**0.5)))).astype(x.dtype)
 
 
 ACTIVATIONS = {"quick_gelu": quick_gelu, "gelu": exact_gelu}
