@@ -22,15 +22,14 @@ class VideoGlamm(nnx.Module):
 
     def __init__(self, cfg: VideoGlammConfig, rngs: nnx.Rngs):
         self.cfg = cfg
-        self.clip = self.image_mm_projector = self.internvideo2 = self.mm_projector = None
-        if cfg.encoders != "video":
-            self.clip = ClipVision(cfg.clip, rngs)
-            self.image_mm_projector = Projector(cfg.clip.width, cfg.llm.width, rngs)
-        if cfg.encoders != "image":
-            self.internvideo2 = InternVideo2(cfg.internvideo2, rngs)
-            self.mm_projector = Projector(cfg.internvideo2.width, cfg.llm.width, rngs)
+        image, video = cfg.encoders != "video", cfg.encoders != "image"
+        width = cfg.llm.width
+        self.clip = ClipVision(cfg.clip, rngs) if image else None
+        self.image_mm_projector = Projector(cfg.clip.width, width, rngs) if image else None
+        self.internvideo2 = InternVideo2(cfg.internvideo2, rngs) if video else None
+        self.mm_projector = Projector(cfg.internvideo2.width, width, rngs) if video else None
         self.llm = CausalLM(cfg.llm, rngs)
-        self.text_hidden_fcs = SegProjector(cfg.llm.width, cfg.sam2.width, rngs)
+        self.text_hidden_fcs = SegProjector(width, cfg.sam2.width, rngs)
         self.sam2 = Sam2(cfg.sam2, rngs)
 
     def see_video(self, context: jax.Array | None, frames: jax.Array | None) -> jax.Array:
