@@ -47,10 +47,10 @@ def test_equals_transformers(name):
     reference = torch_clip(cfg)
     import torch
 
-    from vglamm_jax.bench.weights import copy
+    from vglamm_jax.bench.weights import load
     from vglamm_jax.convert import tables
 
-    ours = copy(lambda: ClipVision(cfg, nnx.Rngs(0)), tables.clip(cfg), reference.state_dict(), prefix="vision_model.")
+    ours = load(lambda: ClipVision(cfg, nnx.Rngs(0)), tables.clip(cfg), reference.state_dict(), prefix="vision_model.")
     images = np.random.default_rng(1).standard_normal((3, cfg.image_size, cfg.image_size, 3)).astype(np.float32)
     with torch.inference_mode():
         states = reference(torch.tensor(images).permute(0, 3, 1, 2), output_hidden_states=True).hidden_states

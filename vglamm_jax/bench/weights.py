@@ -24,6 +24,6 @@ def _lazy(tensor: Any, name: str) -> LazyTensor:
     return LazyTensor(tuple(tensor.shape), np.dtype(np.float32), values, Path(name))
 
 
-def copy(make: Callable[[], nnx.Module], rows: Iterable[Row], state: Mapping[str, Any], prefix: str = "") -> nnx.Module:
+def load(make: Callable[[], nnx.Module], rows: Iterable[Row], state: Mapping[str, Any], prefix: str = "") -> nnx.Module:
     """The float32 module that `make` builds, filled by `rows`; tensors that no row names are left alone."""
     return fill(abstract(make), Part(rows, tensors(state, prefix), "PyTorch model", ignored=ANYTHING))

@@ -1,0 +1,111 @@
+"""`vglamm bench inference`: each part of answering a video, ours against the PyTorch model of transformers.
+
+Same weights, same inputs, same run, same number of threads, float32 on the CPU. Times are medians of runs in
+turns and depend on the machine; the ratios are what to look at.
+"""
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
+
+import jax
+
+from vglamm_jax.bench.timing import Pair, Row, measure
+from vglamm_jax.config import HieraConfig, VideoGlammConfig, load_config
+
+Size = Literal["tiny", "small", "full"]
+PARTS = ("clip", "llm", "sam2")
+
+
+@dataclasses.dataclass(frozen=True)
+class Workload:
+    """What is computed at one size."""
+
+    config: VideoGlammConfig
+    images: int
+    prompt: int  # positions the language model reads before it answers
+    new_tokens: int
+    objects: int
+
+
+def workload(size: Size) -> Workload:
+    """`full`: the published sizes, but 4 blocks of the language model, since two float32 copies of all would
+    take 30 GB. `small`: the published widths with few blocks, for a quick look. `tiny`: the test model."""
+    if size == "tiny":
+        return Workload(load_config("tiny"), images=2, prompt=128, new_tokens=8, objects=2)
+    config = load_config("videoglamm_phi3")
+    config.llm.depth = 4
+    if size == "full":
+        return Workload(config, images=2, prompt=config.video_tokens + 72, new_tokens=16, objects=2)
+    config.llm.depth, config.llm.vocab, config.clip.depth = 2, 4096, 5
+    hiera = config.sam2.hiera
+    config.sam2.hiera = HieraConfig(
+        width=hiera.width, heads=hiera.heads, stages=(1, 1, 4, 1), windows=hiera.windows, global_blocks=(3,)
+    )
+    return Workload(config, images=1, prompt=512, new_tokens=16, objects=1)
+
+
+def parts(work: Workload) -> dict[str, Callable[[], Iterator[Pair]]]:
+    """Builders of the pairs of each part; nothing is built before it is called."""
+    from vglamm_jax.bench import pairs
+
+    return {
+        "clip": lambda: pairs.clip(work.config.clip, work.images),
+        "llm": lambda: pairs.llm(work.config.llm, work.prompt, work.new_tokens),
+        "sam2": lambda: pairs.sam2(work.config.sam2, work.objects),
+    }
+
+
+def run(
+    size: Size = "small",
+    runs: int = 5,
+    only: Sequence[str] | None = None,
+    report: Callable[[Row], None] = lambda row: None,
+) -> list[Row]:
+    """Measures `only` these parts (all by default), one after the other; `report` gets each row as it is known.
+
+    Raises:
+      ModuleNotFoundError: PyTorch is not installed.
+      ValueError: an unknown part, or a part whose two programs disagree.
+    """
+    unknown = sorted(set(only or ()) - set(PARTS))
+    if unknown:
+        raise ValueError(f"no such part to measure: {', '.join(unknown)}; choose from {', '.join(PARTS)}")
+    require_torch()
+    rows = []
+    with jax.default_device(jax.devices("cpu")[0]):
+        builders = parts(workload(size))
+        for name in only or PARTS:
+            for pair in builders[name]():
+                rows.append(measure(pair, runs))
+                report(rows[-1])
+    return rows
+
+
+def require_torch() -> None:
+    """PyTorch with as many threads as JAX takes."""
+    try:
+        import torch
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("this compares with PyTorch: pip install 'vglamm_jax[torch]'") from error
+    torch.set_num_threads(threads())
+
+
+def threads() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+HEADER = ("part", "of", "ours ms", "PyTorch ms", "ours / PyTorch", "range", "error")
+
+
+def cells(row: Row) -> tuple[str, ...]:
+    return (
+        row.name,
+        row.detail,
+        f"{row.ours_ms:.1f}",
+        f"{row.torch_ms:.1f}",
+        f"{row.ratio:.2f}",
+        f"{row.lowest_ratio:.2f} to {row.highest_ratio:.2f}",
+        f"{row.error:.0e}",
+    )
