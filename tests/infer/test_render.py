@@ -60,7 +60,7 @@ def test_progress_is_told(video, tmp_path):
     overlay(
         answer_about(video, np.array([0, 5, 9])), video, tmp_path / "o.mp4", progress=lambda *what: told.append(what)
     )
-    assert told == [("rendering", 1, 3), ("rendering", 2, 3), ("rendering", 3, 3)]
+    assert told == [("rendering", n, 3, "frame") for n in (1, 2, 3)]
 
 
 def test_frames_in_between_hold_the_last_mask(video, tmp_path):

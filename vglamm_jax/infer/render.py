@@ -16,7 +16,7 @@ OPACITY = 0.4
 SHADOW = (24, 24, 28)
 SMALLEST_WIDTH = 480  # below this frames are enlarged, so that the caption can be read
 
-Progress = Callable[[str, int, int], None]
+Progress = Callable[[str, int, int, str], None]
 
 
 def overlay(
@@ -25,7 +25,7 @@ def overlay(
     """Writes the tracked frames with masks and caption as mp4 (H.264), at the speed of the video.
 
     `every_frame` shows the frames in between, too, with the masks of the last tracked one. Frames are read, drawn and
-    written one by one; `progress("rendering", done, total)` is called after each.
+    written one by one; `progress("rendering", done, total, "frame")` is called after each.
 
     Raises:
         ValueError: the answer is about another video.
@@ -106,7 +106,7 @@ def _with_caption(answer: Answer, video: Video, shown: np.ndarray, progress: Pro
             masks, held = _masks(answer, t, size), t
         yield np.concatenate([paint(_fit(frame, size), masks), caption])
         if progress:
-            progress("rendering", n + 1, len(shown))
+            progress("rendering", n + 1, len(shown), "frame")
 
 
 def _caption(answer: Answer, width: int, max_height: int) -> Image.Image:
