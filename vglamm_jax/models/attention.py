@@ -78,6 +78,33 @@ def attention(
     return _per_device(by_platform, q, k, v, key_valid)
 
 
+def cached_attention(
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    *,
+    key_valid: jax.Array,
+    q_offset: jax.Array,
+    window: int | None = None,
+) -> jax.Array:
+    """Causal attention of a few queries [B, Tq, H, D] to a cache whose slots come last, [B * KV, D, slots].
+
+    From this shape XLA's CPU matrix-vector products read the cache as it stands; from [B, slots, KV, D] they
+    transpose all of it for each token.
+    """
+    b, tq, h, d = q.shape
+    kv, slots = k.shape[0] // b, k.shape[-1]
+    group = h // kv
+    q = (q * d**-0.5).astype(q.dtype).reshape(b, tq, kv, group, d).transpose(0, 2, 3, 1, 4).reshape(b * kv, -1, d)
+    visible = _visible(q_offset + jnp.arange(tq), jnp.arange(slots), True, window)
+    visible = visible & key_valid[:, None, None, None, :]
+    scores = jnp.einsum("nrd,ndj->nrj", q, k, preferred_element_type=jnp.float32)
+    weights, total = _softmax_weights(scores.reshape(b, kv, group, tq, slots), visible)
+    weights = (weights / total).astype(v.dtype).reshape(scores.shape)
+    out = jnp.einsum("nrj,ndj->nrd", weights, v)
+    return out.reshape(b, kv, group, tq, d).transpose(0, 3, 1, 2, 4).reshape(b, tq, h, d)
+
+
 def splash_fits(q: jax.Array, k: jax.Array, causal: bool, q_offset: int | jax.Array) -> bool:
     """Whether the kernel can say it (a causal mask needs queries and keys to start together) and pays."""
     tq, tk = q.shape[1], k.shape[1]

@@ -13,7 +13,7 @@ from flax import nnx
 
 from vglamm_jax.config import LlmConfig
 from vglamm_jax.models import layers
-from vglamm_jax.models.attention import attention
+from vglamm_jax.models.attention import attention, cached_attention
 from vglamm_jax.sharding import BATCH, shard
 
 NO_TOKEN = float(np.finfo(np.float32).min)  # logit of the rows that only pad the vocabulary
@@ -27,7 +27,8 @@ class KVCache:
     """Keys and values of the slots written so far; `index` (int32 scalar) is the next slot.
 
     `k`, `v` are one array [layers, B, capacity, KV, head_dim] beside stacked blocks, carried whole through the
-    scan over layers and updated in place, or a tuple of [B, capacity, KV, head_dim] beside a list of blocks.
+    scan over layers and updated in place. Beside a list of blocks they are tuples of [B * KV, head_dim, capacity]:
+    slots last is what a CPU multiplies with as it stands, 8 times faster than the other order.
     """
 
     k: jax.Array | tuple[jax.Array, ...]
@@ -36,7 +37,24 @@ class KVCache:
 
     @property
     def capacity(self) -> int:
-        return jax.tree.leaves(self.k)[0].shape[-3]
+        return self.k[0].shape[-1] if self.slots_last else self.k.shape[2]
+
+    @property
+    def slots_last(self) -> bool:
+        return isinstance(self.k, tuple)
+
+    def write(self, layer: int | jax.Array, k: jax.Array, v: jax.Array) -> "KVCache":
+        """With rows [B, S, KV, head_dim] of one layer put at `index`, which stays."""
+        k, v = (_put(whole, layer, self.index, rows) for whole, rows in ((self.k, k), (self.v, v)))
+        return dataclasses.replace(self, k=k, v=v)
+
+
+def _put(whole, layer, index, rows):
+    if not isinstance(whole, tuple):
+        return jax.lax.dynamic_update_slice(whole, rows[None].astype(whole.dtype), (layer, 0, index, 0, 0))
+    columns = rows.transpose(0, 2, 3, 1).reshape(-1, rows.shape[-1], rows.shape[1])
+    new = jax.lax.dynamic_update_slice(whole[layer], columns.astype(whole[layer].dtype), (0, 0, index))
+    return (*whole[:layer], new, *whole[layer + 1 :])
 
 
 def rope_frequencies(cfg: LlmConfig) -> np.ndarray:
@@ -64,20 +82,6 @@ def rotate(x: jax.Array, rope: Rope) -> jax.Array:
     return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1)
 
 
-def write(cache: KVCache, layer: int | jax.Array, k: jax.Array, v: jax.Array) -> KVCache:
-    """The cache with rows [B, S, KV, head_dim] of one layer put at `index`, which stays."""
-
-    def put(whole, rows):
-        if isinstance(whole, tuple):
-            return tuple(put_rows(w, rows) if i == layer else w for i, w in enumerate(whole))
-        return jax.lax.dynamic_update_slice(whole, rows[None].astype(whole.dtype), (layer, 0, cache.index, 0, 0))
-
-    def put_rows(whole, rows):
-        return jax.lax.dynamic_update_slice(whole, rows.astype(whole.dtype), (0, cache.index, 0, 0))
-
-    return dataclasses.replace(cache, k=put(cache.k, k), v=put(cache.v, v))
-
-
 class Attention(nnx.Module):
     def __init__(self, cfg: LlmConfig, rngs: nnx.Rngs):
         self.cfg = cfg
@@ -103,12 +107,15 @@ class Attention(nnx.Module):
     def __call__(self, x, rope, key_valid, cache=None, layer=0, prefill=True):
         q, k, v = self.project(x)
         q, k = rotate(q, rope), rotate(k, rope)
-        offset = 0
         if cache is not None:
-            cache = write(cache, layer, k, v)
-            if not prefill:
-                k, v, offset = cache.k[layer], cache.v[layer], cache.index
-        out = attention(q, k, v, causal=True, window=self.cfg.window, key_valid=key_valid, q_offset=offset)
+            cache = cache.write(layer, k, v)
+        rule = {"key_valid": key_valid, "window": self.cfg.window}
+        if cache is None or prefill:
+            out = attention(q, k, v, causal=True, **rule)
+        elif cache.slots_last:
+            out = cached_attention(q, cache.k[layer], cache.v[layer], q_offset=cache.index, **rule)
+        else:
+            out = attention(q, cache.k[layer], cache.v[layer], causal=True, q_offset=cache.index, **rule)
         return self.o_proj(out.reshape(*x.shape[:2], -1)), cache
 
 
@@ -165,13 +172,13 @@ class CausalLM(nnx.Module):
     def empty_cache(self, batch: int, capacity: int) -> KVCache:
         """A cache of `capacity` slots in the form these blocks run fastest with, in their dtype."""
         cfg = self.cfg
-        shape = (batch, capacity, cfg.kv_heads, cfg.head_dim)
         dtype = self.norm.scale[...].dtype
         if isinstance(self.blocks, nnx.List):
+            shape = (batch * cfg.kv_heads, cfg.head_dim, capacity)
             k, v = (tuple(jnp.zeros(shape, dtype) for _ in range(cfg.depth)) for _ in "kv")
         else:
-            axes = (None, BATCH, None, "tensor")
-            k, v = (shard(jnp.zeros((cfg.depth, *shape), dtype), *axes) for _ in "kv")
+            shape = (cfg.depth, batch, capacity, cfg.kv_heads, cfg.head_dim)
+            k, v = (shard(jnp.zeros(shape, dtype), None, BATCH, None, "tensor") for _ in "kv")
         return KVCache(k, v, jnp.int32(0))
 
     def __call__(
@@ -189,7 +196,7 @@ class CausalLM(nnx.Module):
         Args:
           embeds: inputs, in the dtype to compute in.
           positions: int [B, S], for RoPE; negative in the padding.
-          key_valid: bool [B, keys], False for padding; keys are the S rows, or the capacity when decoding.
+          key_valid: bool [B, keys], False for padding; keys are the S rows, or (then needed) all slots of a cache.
           cache: where keys and values go, from its `index` on, which moves on by S.
           prefill: the cache is empty, so that the S rows are all there is to attend to.
           remat: recompute each block's activations in the backward pass.
