@@ -182,14 +182,15 @@ def _misfit(part: Part, shapes: Mapping[str, Shape]) -> str:
     ]
     if not (missing or unexpected or misshaped):
         return ""
-    nearest = _nearest(missing[:LISTED], unexpected or list(tensors))
+    close = nearest(missing[:LISTED], unexpected or list(tensors))
     return (
-        f"{part.source}: does not fit this model: {_listed('missing', missing, nearest)}"
+        f"{part.source}: does not fit this model: {_listed('missing', missing, close)}"
         f"{_listed('unexpected', unexpected)}{_listed('other shape', misshaped)}"
     )
 
 
-def _nearest(names: list[str], candidates: list[str]) -> dict[str, str]:
+def nearest(names: list[str], candidates: list[str]) -> dict[str, str]:
+    """Each name with the candidate most like it, as a phrase for an error; names without one are left out."""
     found = {name: difflib.get_close_matches(name, candidates[:2000], n=1, cutoff=0.6) for name in names}
     return {name: f"{name} (nearest there: {match[0]})" for name, match in found.items() if match}
 

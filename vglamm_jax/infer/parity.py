@@ -1,0 +1,205 @@
+"""`vglamm parity`: a golden folder of the original through our code, compared stage by stage.
+
+The stages stand in the order the data flows; the first that disagrees is the broken one.
+"""
+
+import argparse
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vglamm_jax.convert import engine, source
+from vglamm_jax.infer.parity_case import Case
+from vglamm_jax.models.videoglamm import VideoGlamm
+
+FEATURES = 1e-4  # of the largest value: pixels, features, hidden states
+PROPAGATED = 2e-3  # mask logits after propagation
+MEMORY = 2**-8  # one step of bfloat16, in which memory maps are stored
+LEAST_IOU = 0.999  # of each object in each frame
+
+
+@dataclasses.dataclass(frozen=True)
+class StageResult:
+    """One line of the report. `passed` is None where the golden folder has nothing to compare with."""
+
+    name: str
+    passed: bool | None
+    max_abs: float = float("nan")  # of ids and masks: how many differ
+    max_rel: float = float("nan")  # over the largest value; of masks 1 - the lowest IoU
+    tolerance: float = float("nan")  # of max_rel
+    note: str = ""
+
+
+Ours = Callable[[Case], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """Golden array `key` against `ours`, which has its layout."""
+
+    name: str
+    key: str
+    ours: Ours
+    tolerance: float = FEATURES
+    kind: str = "values"  # or "ids", "masks"
+
+
+def _channels_first(x: np.ndarray) -> np.ndarray:
+    return np.moveaxis(np.asarray(x), -1, -3)
+
+
+def _rows(x: jax.Array) -> jax.Array:
+    return x.reshape(-1, x.shape[-1])
+
+
+STAGES = (
+    Stage("CLIP pixels", "clip_336_f0f5", lambda c: _channels_first(c.context[[0, 5]])),
+    Stage("InternVideo2 pixels", "video_224_f0f5", lambda c: _channels_first(c.video[[0, 5]])),
+    Stage("SAM2 pixels, frame 0", "sam_1024_f0_s4", lambda c: _channels_first(c.sam2_pixels[0])[:, ::4, ::4]),
+    Stage("SAM2 pixels, last frame", "sam_1024_rows", lambda c: _channels_first(c.sam2_pixels[-1])[:, 500:503]),
+    Stage("prompt ids", "input_ids", lambda c: c.prompt_ids[None], 0, "ids"),
+    Stage("CLIP", "clip", lambda c: c.clip[:, ::6]),
+    Stage("InternVideo2", "internvideo2", lambda c: c.internvideo2[:, ::8]),
+    Stage("image projector", "image_projected", lambda c: _rows(c.image_projected)[::16]),
+    Stage("video projector", "video_projected", lambda c: _rows(c.video_projected)[::16]),
+    Stage("embeddings with visual rows", "inputs_embeds", lambda c: c.inputs_embeds),
+    Stage("hidden states", "last_hidden", lambda c: c.generation.hidden),
+    Stage("token scores", "scores", lambda c: c.generation.scores[0, :, : c.cfg.llm.vocab : 16]),
+    Stage("answer ids", "output_ids", lambda c: np.append(c.golden["input_ids"], c.generation.ids(0))[None], 0, "ids"),
+    Stage("[SEG] prompts", "seg_embeddings", lambda c: c.pointed),
+    Stage("SAM2 features, stride 16", "sam2_image_embed_f0", lambda c: _channels_first(_plus_no_memory(c))),
+    Stage(
+        "SAM2 features, stride 4",
+        "sam2_hr0_f0",
+        lambda c: _channels_first(c.features[0].high_res[0])[..., ::8, ::8],
+    ),
+    Stage(
+        "SAM2 features, stride 8",
+        "sam2_hr1_f0",
+        lambda c: _channels_first(c.features[0].high_res[1])[..., ::4, ::4],
+    ),
+    Stage("framewise logits", "framewise_low_res_logits_f0", lambda c: c.framewise[0].logits[0][:, None]),
+    Stage("framewise predicted IoU", "framewise_iou_f0", lambda c: c.framewise[0].iou[0][:, None]),
+    Stage("framewise object score", "framewise_obj_score_f0", lambda c: c.framewise[0].object_score[0][:, None]),
+    Stage("framewise masks", "masks_framewise", lambda c: c.masks([f.logits[0] for f in c.framewise]), kind="masks"),
+    Stage("object pointers, frame 1", "obj_ptr_f1", lambda c: c.tracked["pointers"], PROPAGATED),
+    Stage("memory, frame 1", "maskmem_features_f1", lambda c: _memory_map(c), MEMORY),
+    Stage(
+        "tracked logits",
+        "propagated_low_res_logits",
+        lambda c: c.tracked["logits"][:, :, None, ::2, ::2],
+        PROPAGATED,
+    ),
+    Stage("tracked masks", "masks_video_branch", lambda c: c.masks(c.tracked["logits"]), kind="masks"),
+)
+
+
+def _plus_no_memory(case: Case) -> jax.Array:
+    """What the decoder reads where there is no memory."""
+    return case.features[0].embed + case.model.sam2.no_mem_embed[0, 0]
+
+
+def _memory_map(case: Case) -> np.ndarray:
+    """[K, cells, narrow] -> [K, narrow, g, g]."""
+    maps, grid = case.tracked["memory"], case.cfg.sam2.grid
+    return _channels_first(maps.reshape(len(maps), grid, grid, -1))
+
+
+def compare(stage: Stage, case: Case) -> StageResult:
+    """Runs one stage."""
+    if stage.key not in case.golden:
+        return StageResult(stage.name, None, note=f"{stage.key} is not in this golden folder")
+    theirs, ours = case.golden[stage.key], np.asarray(stage.ours(case))
+    if stage.kind == "masks":
+        return _compare_masks(stage, ours, theirs, case.golden["masks_shape"])
+    if ours.shape != theirs.shape:
+        return StageResult(stage.name, False, note=f"ours has shape {list(ours.shape)}, theirs {list(theirs.shape)}")
+    if stage.kind == "ids":
+        differ = int((ours != theirs).sum())
+        return StageResult(stage.name, differ == 0, differ, differ / theirs.size, 0.0)
+    ours, theirs = ours.astype(np.float64), theirs.astype(np.float64)
+    max_abs = float(np.abs(ours - theirs).max())
+    max_rel = max_abs / float(np.abs(theirs[theirs > case.cfg.sam2.no_object_logit]).max())
+    return StageResult(stage.name, max_rel < stage.tolerance, max_abs, max_rel, stage.tolerance)
+
+
+def _compare_masks(stage: Stage, ours: np.ndarray, packed: np.ndarray, shape: np.ndarray) -> StageResult:
+    theirs = np.unpackbits(packed, count=int(np.prod(shape))).reshape(shape).astype(bool)
+    if ours.shape != theirs.shape:
+        return StageResult(stage.name, False, note=f"ours has shape {list(ours.shape)}, theirs {list(theirs.shape)}")
+    union = (ours | theirs).sum((-2, -1))
+    iou = np.where(union > 0, (ours & theirs).sum((-2, -1)) / np.maximum(union, 1), 1.0)
+    lowest, differ = float(iou.min()), int((ours != theirs).sum())
+    return StageResult(
+        stage.name, lowest >= LEAST_IOU, differ, 1 - lowest, 1 - LEAST_IOU, f"lowest IoU {lowest:.5f} of {iou.size}"
+    )
+
+
+def perturbed(model: VideoGlamm, parameter: str, amount: float = 0.02, seed: int = 0) -> VideoGlamm:
+    """The model with noise on one parameter, `amount` of its own size.
+
+    Raises:
+      ValueError: there is no parameter of that path.
+    """
+    leaves = engine.leaves(model)
+    if parameter not in leaves:
+        nearest = engine.nearest([parameter], list(leaves)).get(parameter, parameter)
+        raise ValueError(f"no such parameter: {nearest}")
+    value = np.asarray(leaves[parameter], np.float32)
+    noise = np.random.default_rng(seed).normal(size=value.shape) * amount * np.sqrt(np.mean(value**2) + 1e-12)
+    leaves[parameter] = jnp.asarray(value + noise, leaves[parameter].dtype)
+    return jax.tree.unflatten(jax.tree.structure(model), list(leaves.values()))
+
+
+def run(golden: str | Path, perturb: str | None = None, *, stop_at_first: bool = False) -> list[StageResult]:
+    """Loads the checkpoint of a golden folder and compares every stage; `perturb` names a parameter to spoil."""
+    golden = Path(golden)
+    model, cfg, tokenizer = source.load(golden)
+    model = perturbed(model, perturb) if perturb else model
+    return list(results(Case(golden, model, cfg, tokenizer), stop_at_first=stop_at_first))
+
+
+def results(case: Case, *, stop_at_first: bool = False) -> Iterator[StageResult]:
+    """The results one by one, as they are computed, in full float32."""
+    with jax.default_matmul_precision("highest"):
+        for stage in STAGES:
+            result = compare(stage, case)
+            yield result
+            if stop_at_first and result.passed is False:
+                return
+
+
+def first_failure(found: list[StageResult]) -> str | None:
+    return next((result.name for result in found if result.passed is False), None)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Prints the table as it grows; 0 if every stage that could be compared agrees, else 1."""
+    model, cfg, tokenizer = source.load(args.golden)
+    model = perturbed(model, args.perturb) if args.perturb else model
+    print(f"{'stage':<28} {'difference':>10} {'relative':>9} {'allowed':>9}")
+    found = []
+    for result in results(Case(args.golden, model, cfg, tokenizer), stop_at_first=args.stop_at_first):
+        found.append(result)
+        print(line(result), flush=True)
+    compared = [result for result in found if result.passed is not None]
+    failed = first_failure(found)
+    if failed or not compared:
+        print(f"\nThe first stage that disagrees: {failed}" if failed else "\nNothing to compare in this folder")
+        return 1
+    missing = f", {len(found) - len(compared)} not in this golden folder" if len(found) > len(compared) else ""
+    print(f"\nAll {len(compared)} stages agree with the original{missing}.")
+    return 0
+
+
+def line(result: StageResult) -> str:
+    """`CLIP   3.1e-06   1.2e-06   1.0e-04   ok`."""
+    word = {True: "ok", False: "DISAGREES", None: "-"}[result.passed]
+    numbers = f"{result.max_abs:>10.2e} {result.max_rel:>9.1e} {result.tolerance:>9.1e}"
+    if result.passed is None:
+        numbers = f"{'':>30}"
+    return f"{result.name:<28} {numbers}  {word}{'  ' + result.note if result.note else ''}"

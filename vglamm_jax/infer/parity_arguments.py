@@ -1,0 +1,18 @@
+"""Arguments of `vglamm parity`, apart from its code so that `--help` loads no JAX."""
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "golden",
+        type=Path,
+        help="golden folder: checkpoint/ clip/ internvideo2.pt case.json inputs.npz preprocessed.npz outputs.npz",
+    )
+    parser.add_argument(
+        "--perturb",
+        metavar="PARAMETER",
+        help="first change this parameter a little, e.g. llm/norm/scale: the comparison must then fail",
+    )
+    parser.add_argument("--stop-at-first", action="store_true", help="stop at the first stage that disagrees")
