@@ -1,13 +1,15 @@
 """Every form of attention against the definition, written in numpy here."""
 
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from vglamm_jax.models import attention as module
-from vglamm_jax.models.attention import attention
-from vglamm_jax.sharding import make_mesh
+from vglamm_jax.models.attention import attention, cached_attention
 
 FORMS = ["auto", "einsum", "chunked", "splash_interpret"]
 
@@ -95,6 +97,16 @@ def test_queries_that_start_later(tq, traced):
     assert_same_where_seen(ours, by_definition(q, k, v, visible))
 
 
+@pytest.mark.parametrize("tq", [1, 3])
+def test_cache_with_slots_last(tq):
+    q, k, v = inputs(2, tq, 40, 4, 2, 8)
+    valid = jnp.arange(40) >= jnp.array([[0], [5]])
+    slots_last = [x.transpose(0, 2, 3, 1).reshape(4, 8, 40) for x in (k, v)]
+    rule = {"window": 9, "q_offset": jnp.int32(12), "key_valid": valid}
+    expected = attention(q, k, v, causal=True, **rule)
+    np.testing.assert_allclose(cached_attention(q, *slots_last, **rule), expected, atol=1e-6)
+
+
 def test_free_mask_and_scale():
     q, k, v = inputs(1, 20, 30, 2, 2, 8)
     mask = np.random.default_rng(0).random((1, 2, 20, 30)) < 0.5
@@ -111,12 +123,27 @@ def test_bfloat16_softmax_is_float32():
         np.testing.assert_allclose(ours.astype(jnp.float32), exact, atol=2e-2)
 
 
-def test_mesh_of_one_device_changes_nothing():
-    q, k, v = inputs(2, 64, 64, 4, 2, 16)
-    alone = attention(q, k, v, causal=True)
-    with jax.set_mesh(make_mesh(1, 1, 1, devices=jax.devices()[:1])):
-        on_mesh = jax.jit(lambda *a: attention(*a, causal=True))(q, k, v)
-    np.testing.assert_allclose(on_mesh, alone, atol=1e-6)
+ON_A_MESH = """
+import jax, jax.numpy as jnp
+jax.config.update("jax_num_cpu_devices", 8)
+from vglamm_jax.models.attention import attention
+from vglamm_jax.sharding import make_mesh
+
+q = jax.random.normal(jax.random.key(0), (4, 128, 4, 16))
+k = q[:, :, :2]
+valid = jnp.arange(128) >= jnp.arange(4)[:, None]
+expected = attention(q, k, k, causal=True, key_valid=valid, impl="einsum")
+with jax.set_mesh(make_mesh(2, 2, 2)):
+    for impl in ("auto", "splash_interpret"):
+        ours = jax.jit(lambda q, k: attention(q, k, k, causal=True, key_valid=valid, impl=impl))(q, k)
+        assert len(ours.sharding.device_set) == 8 and ours.sharding.spec[2] == "tensor"
+        assert jnp.abs(ours - expected)[:, 4:].max() < 1e-5, impl
+"""
+
+
+def test_split_over_a_mesh():
+    """In a process of its own: the number of CPU devices is fixed at start."""
+    subprocess.run([sys.executable, "-c", ON_A_MESH], check=True, timeout=300)
 
 
 def test_chunked_form_never_holds_all_scores():
