@@ -5,7 +5,7 @@ The stages stand in the order the data flows; the first that disagrees is the br
 
 import argparse
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import jax
@@ -19,7 +19,8 @@ from vglamm_jax.models.videoglamm import VideoGlamm
 FEATURES = 1e-4  # of the largest value: pixels, features, hidden states
 PROPAGATED = 2e-3  # mask logits after propagation
 MEMORY = 2**-8  # one step of bfloat16, in which memory maps are stored
-LEAST_IOU = 0.999  # of each object in each frame
+LOST_IOU = 1e-3  # 1 - IoU, of each object in each frame
+ROUNDING_MARGIN = 4  # times what one random draw of rounding changes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +47,10 @@ class Stage:
     ours: Ours
     tolerance: float = FEATURES
     kind: str = "values"  # or "ids", "masks"
+
+    @property
+    def sam2(self) -> bool:
+        return "SAM2 features" in self.name or self.name.startswith(("framewise", "object", "memory", "tracked"))
 
 
 def _channels_first(x: np.ndarray) -> np.ndarray:
@@ -85,7 +90,9 @@ STAGES = (
     Stage("framewise logits", "framewise_low_res_logits_f0", lambda c: c.framewise[0].logits[0][:, None]),
     Stage("framewise predicted IoU", "framewise_iou_f0", lambda c: c.framewise[0].iou[0][:, None]),
     Stage("framewise object score", "framewise_obj_score_f0", lambda c: c.framewise[0].object_score[0][:, None]),
-    Stage("framewise masks", "masks_framewise", lambda c: c.masks([f.logits[0] for f in c.framewise]), kind="masks"),
+    Stage(
+        "framewise masks", "masks_framewise", lambda c: c.masks([f.logits[0] for f in c.framewise]), LOST_IOU, "masks"
+    ),
     Stage("object pointers, frame 1", "obj_ptr_f1", lambda c: c.tracked["pointers"], PROPAGATED),
     Stage("memory, frame 1", "maskmem_features_f1", lambda c: _memory_map(c), MEMORY),
     Stage(
@@ -94,8 +101,12 @@ STAGES = (
         lambda c: c.tracked["logits"][:, :, None, ::2, ::2],
         PROPAGATED,
     ),
-    Stage("tracked masks", "masks_video_branch", lambda c: c.masks(c.tracked["logits"]), kind="masks"),
+    Stage("tracked masks", "masks_video_branch", lambda c: c.masks(c.tracked["logits"]), LOST_IOU, "masks"),
 )
+
+
+def _framewise_logits(case: Case) -> list[np.ndarray]:
+    return [np.asarray(frame.logits[0]) for frame in case.framewise]
 
 
 def _plus_no_memory(case: Case) -> jax.Array:
@@ -109,13 +120,14 @@ def _memory_map(case: Case) -> np.ndarray:
     return _channels_first(maps.reshape(len(maps), grid, grid, -1))
 
 
-def compare(stage: Stage, case: Case) -> StageResult:
-    """Runs one stage."""
-    if stage.key not in case.golden:
+def compare(stage: Stage, case: Case, golden: Mapping[str, np.ndarray] | None = None) -> StageResult:
+    """Runs one stage; `golden` replaces the folder's arrays as what to compare with."""
+    golden = case.golden if golden is None else golden
+    if stage.key not in golden:
         return StageResult(stage.name, None, note=f"{stage.key} is not in this golden folder")
-    theirs, ours = case.golden[stage.key], np.asarray(stage.ours(case))
+    theirs, ours = golden[stage.key], np.asarray(stage.ours(case))
     if stage.kind == "masks":
-        return _compare_masks(stage, ours, theirs, case.golden["masks_shape"])
+        return _compare_masks(stage, ours, theirs, golden["masks_shape"])
     if ours.shape != theirs.shape:
         return StageResult(stage.name, False, note=f"ours has shape {list(ours.shape)}, theirs {list(theirs.shape)}")
     if stage.kind == "ids":
@@ -134,9 +146,8 @@ def _compare_masks(stage: Stage, ours: np.ndarray, packed: np.ndarray, shape: np
     union = (ours | theirs).sum((-2, -1))
     iou = np.where(union > 0, (ours & theirs).sum((-2, -1)) / np.maximum(union, 1), 1.0)
     lowest, differ = float(iou.min()), int((ours != theirs).sum())
-    return StageResult(
-        stage.name, lowest >= LEAST_IOU, differ, 1 - lowest, 1 - LEAST_IOU, f"lowest IoU {lowest:.5f} of {iou.size}"
-    )
+    note = f"lowest IoU {lowest:.5f} of {iou.size}"
+    return StageResult(stage.name, 1 - lowest <= stage.tolerance, differ, 1 - lowest, stage.tolerance, note)
 
 
 def perturbed(model: VideoGlamm, parameter: str, amount: float = 0.02, seed: int = 0) -> VideoGlamm:
@@ -155,19 +166,52 @@ def perturbed(model: VideoGlamm, parameter: str, amount: float = 0.02, seed: int
     return jax.tree.unflatten(jax.tree.structure(model), list(leaves.values()))
 
 
-def run(golden: str | Path, perturb: str | None = None, *, stop_at_first: bool = False) -> list[StageResult]:
-    """Loads the checkpoint of a golden folder and compares every stage; `perturb` names a parameter to spoil."""
-    golden = Path(golden)
+def rounded(model: VideoGlamm, seed: int = 0) -> VideoGlamm:
+    """The model with SAM2's matrices moved at random by up to half a step of bfloat16, as rounding moves them."""
+    rng = np.random.default_rng(seed)
+    leaves = engine.leaves(model)
+    for path, leaf in leaves.items():
+        if path.startswith("sam2/") and path.endswith("kernel") and leaf.ndim < 4:
+            value = np.asarray(leaf, np.float32)
+            step = 2.0 ** (np.floor(np.log2(np.abs(value) + 1e-30)) - 7)
+            leaves[path] = jnp.asarray(value + rng.uniform(-0.5, 0.5, value.shape) * step, leaf.dtype)
+    return jax.tree.unflatten(jax.tree.structure(model), list(leaves.values()))
+
+
+def loosened(stage: Stage, case: Case, moved: Case) -> Stage:
+    """A stage of SAM2 with the tolerance that rounded weights need; other stages as they are."""
+    if not stage.sam2 or stage.key not in case.golden:
+        return stage
+    ours = np.asarray(stage.ours(case))
+    theirs = np.packbits(ours) if stage.kind == "masks" else ours
+    stand_in = {stage.key: theirs, "masks_shape": case.golden.get("masks_shape")}
+    effect = compare(stage, moved, stand_in).max_rel
+    return dataclasses.replace(stage, tolerance=max(stage.tolerance, ROUNDING_MARGIN * effect))
+
+
+def run(
+    golden: str | Path, perturb: str | None = None, *, stop_at_first: bool = False, allow_rounding: bool = False
+) -> list[StageResult]:
+    """Loads the checkpoint of a golden folder and compares every stage.
+
+    `perturb` names a parameter to spoil. `allow_rounding` is for folders whose SAM2 was rounded to bfloat16
+    after the original's values were computed: a stage of SAM2 may then differ by ROUNDING_MARGIN times what
+    such rounding is measured to change.
+    """
+    return list(results(Path(golden), perturb, stop_at_first=stop_at_first, allow_rounding=allow_rounding))
+
+
+def results(
+    golden: Path, perturb: str | None = None, *, stop_at_first: bool = False, allow_rounding: bool = False
+) -> Iterator[StageResult]:
+    """The results of `run` one by one, as they are computed, in full float32."""
     model, cfg, tokenizer = source.load(golden)
-    model = perturbed(model, perturb) if perturb else model
-    return list(results(Case(golden, model, cfg, tokenizer), stop_at_first=stop_at_first))
-
-
-def results(case: Case, *, stop_at_first: bool = False) -> Iterator[StageResult]:
-    """The results one by one, as they are computed, in full float32."""
+    moved = Case(golden, rounded(model), cfg, tokenizer) if allow_rounding else None
+    true = Case(golden, model, cfg, tokenizer)
+    case = Case(golden, perturbed(model, perturb), cfg, tokenizer) if perturb else true
     with jax.default_matmul_precision("highest"):
         for stage in STAGES:
-            result = compare(stage, case)
+            result = compare(loosened(stage, true, moved) if moved else stage, case)
             yield result
             if stop_at_first and result.passed is False:
                 return
@@ -179,11 +223,10 @@ def first_failure(found: list[StageResult]) -> str | None:
 
 def main(args: argparse.Namespace) -> int:
     """Prints the table as it grows; 0 if every stage that could be compared agrees, else 1."""
-    model, cfg, tokenizer = source.load(args.golden)
-    model = perturbed(model, args.perturb) if args.perturb else model
     print(f"{'stage':<28} {'difference':>10} {'relative':>9} {'allowed':>9}")
     found = []
-    for result in results(Case(args.golden, model, cfg, tokenizer), stop_at_first=args.stop_at_first):
+    options = {"stop_at_first": args.stop_at_first, "allow_rounding": args.allow_rounding}
+    for result in results(args.golden, args.perturb, **options):
         found.append(result)
         print(line(result), flush=True)
     compared = [result for result in found if result.passed is not None]

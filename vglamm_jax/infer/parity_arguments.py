@@ -16,3 +16,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="first change this parameter a little, e.g. llm/norm/scale: the comparison must then fail",
     )
     parser.add_argument("--stop-at-first", action="store_true", help="stop at the first stage that disagrees")
+    parser.add_argument(
+        "--allow-rounding",
+        action="store_true",
+        help="the folder's SAM2 was rounded to bfloat16 after its values were computed: measure what that changes "
+        "and allow it in the stages of SAM2",
+    )
