@@ -154,8 +154,8 @@ def _mask_decode(model: Sam2, image, features: Features, pixels: torch.Tensor, p
 
 
 def _tracker_step(model: Sam2, video, features: Features, pixels: torch.Tensor, points: np.ndarray) -> Pair:
-    """The frame after which a memory bank is full; every frame shows the same image, encoded beforehand."""
-    frame = model.cfg.num_pointers
+    """The first frame that sees a full set of memory maps; every frame shows one image, encoded beforehand."""
+    frame = model.cfg.num_memories
 
     @jax.jit
     def step(model, bank) -> tuple[jax.Array, MemoryBank]:
@@ -168,7 +168,7 @@ def _tracker_step(model: Sam2, video, features: Features, pixels: torch.Tensor, 
         before = jax.tree.map(lambda x: jnp.broadcast_to(x, (frame - 1, *x.shape[1:])), features)
         return model.track(bank, before, 1)[1]
 
-    # PyTorch's memory grows to this size, ours has it from the start.
+    # PyTorch's memory grows to this many maps, ours has them from the start.
     bank = follow(model)
     session = _session(video, pixels, points, frame)
     return Pair(
