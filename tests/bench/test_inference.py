@@ -65,11 +65,19 @@ def test_table_and_json(capsys, tmp_path):
         command.main(arguments("inference", "--size", "tiny", "--runs", "1", "--only", "clip", "--out", str(out))) == 0
     )
     head, line, row = capsys.readouterr().out.strip().splitlines()
-    assert [cell.strip() for cell in head.strip("|").split("|")] == list(inference.HEADER)
+    assert [cell.strip() for cell in head.strip("|").split("|")] == list(inference.COLUMNS)
     assert set(line) == set("|- ")
     (saved,) = json.loads(out.read_text())
     assert row.split("|")[1].strip() == saved["name"] == "CLIP"
     assert f"{saved['ratio']:.2f}" in row
+
+
+def test_a_busy_machine_is_named(monkeypatch):
+    monkeypatch.setattr(inference.os, "getloadavg", lambda: (7.5, 0.0, 0.0))
+    monkeypatch.setattr(inference, "threads", lambda: 2)
+    assert inference.busy().startswith("this machine is busy (load 7.5 on 2 processors)")
+    monkeypatch.setattr(inference.os, "getloadavg", lambda: (0.4, 0.0, 0.0))
+    assert inference.busy() == ""
 
 
 def test_no_runs_are_refused():

@@ -3,8 +3,10 @@
 import argparse
 import dataclasses
 import json
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from vglamm_jax.bench import inference, memory
 
@@ -29,25 +31,27 @@ def main(args: argparse.Namespace) -> int:
     if args.runs < 1:
         raise ValueError(f"--runs must be at least 1, got {args.runs}")
     if args.what == "inference":
-        show = table(inference.HEADER, inference.cells)
+        if inference.busy():
+            print(f"vglamm: {inference.busy()}", file=sys.stderr)
+        show = table(inference.COLUMNS, inference.cells)
         rows = inference.run(args.size, args.runs, args.only, report=show)
     else:
-        show = table(memory.HEADER, memory.cells)
+        show = table(memory.COLUMNS, memory.cells)
         rows = memory.run(args.frames, args.config, report=show)
     if args.out:
         save(rows, args.out)
     return 0
 
 
-def table(header: Sequence[str], cells):
-    """Prints the head of a Markdown table and gives the function that prints a row."""
-    widths = [max(12, len(name)) for name in header]
+def table(columns: Mapping[str, int], cells: Callable[[Any], Iterable[str]]) -> Callable[[Any], None]:
+    """Prints the head of a Markdown table, columns by name and width, and gives the function that prints a row."""
 
     def line(values: Iterable[str]) -> None:
-        print("| " + " | ".join(value.ljust(width) for value, width in zip(values, widths)) + " |", flush=True)
+        padded = (value.ljust(width) for value, width in zip(values, columns.values(), strict=True))
+        print(f"| {' | '.join(padded)} |", flush=True)
 
-    line(header)
-    line("-" * width for width in widths)
+    line(columns)
+    line("-" * width for width in columns.values())
     return lambda row: line(cells(row))
 
 

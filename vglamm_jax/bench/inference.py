@@ -96,7 +96,26 @@ def threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-HEADER = ("part", "of", "ours ms", "PyTorch ms", "ours / PyTorch", "range", "error")
+def busy() -> str:
+    """What to say where other programs take the processors; empty where they do not."""
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    if load <= threads() / 2:
+        return ""
+    return (
+        f"this machine is busy (load {load:.1f} on {threads()} processors): PyTorch's threads wait for each other "
+        "and suffer more than ours, so ratios measured now flatter us"
+    )
+
+
+COLUMNS = {
+    "part": 18,
+    "of": 34,
+    "ours ms": 9,
+    "PyTorch ms": 10,
+    "ours / PyTorch": 14,
+    "range": 14,
+    "error": 5,
+}
 
 
 def cells(row: Row) -> tuple[str, ...]:

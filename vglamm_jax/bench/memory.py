@@ -89,7 +89,7 @@ def track(clip: Path, config: str) -> dict[str, float]:
     return {"frames": frames, "ready_mib": ready, "peak_mib": peak_mib()}
 
 
-HEADER = ("frames", "of", "MiB when ready", "MiB at most")
+COLUMNS = {"frames": 8, "of": 12, "MiB when ready": 14, "MiB at most": 11}
 
 
 def cells(row: Row) -> tuple[str, ...]:
