@@ -30,6 +30,7 @@ def test_rows_of_a_part(part, names):
     assert [row.name for row in rows] == names
     for row in rows:
         assert row.error < 1e-4
+        assert row.error > 0 or part == "llm"  # exactly equal masks would be those of absent objects
         assert row.ours_ms > 0
         assert row.torch_ms > 0
 

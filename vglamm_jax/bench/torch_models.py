@@ -6,6 +6,7 @@ import transformers
 from vglamm_jax.config import ClipConfig, LlmConfig, Sam2Config
 
 NOISE = 0.02  # added to every parameter, since several start as zeros
+THERE = 100.0  # added to the logit of an object being in the frame
 
 
 def _random(model: torch.nn.Module, noise: float = 0.0) -> torch.nn.Module:
@@ -99,6 +100,8 @@ def sam2_video(cfg: Sam2Config) -> transformers.Sam2VideoModel:
     # One matrix in every published file, two random ones in a new model.
     shared = model.shared_image_embedding.positional_embedding
     model.prompt_encoder.shared_embedding.positional_embedding = shared
+    # Objects are there: masks of absent ones are one constant, which would compare equal whatever was computed.
+    model.mask_decoder.pred_obj_score_head.proj_out.bias.add_(THERE)
     return model
 
 
