@@ -30,5 +30,5 @@ def get_config() -> VideoGlammConfig:
             decoder_mlp=64,
         ),
         seg_token_id=511,
-        stop_ids=(2,),
+        stop_ids=(500, 507),  # <|endoftext|> and <|end|> of the toy tokenizer
     )

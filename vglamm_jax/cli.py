@@ -41,7 +41,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def make_parser() -> argparse.ArgumentParser:
     formatter = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser("vglamm", description=vglamm_jax.__doc__, epilog=EXAMPLES, formatter_class=formatter)
+    parser = argparse.ArgumentParser(
+        "vglamm", description=vglamm_jax.__doc__, epilog=EXAMPLES, formatter_class=formatter
+    )
     parser.add_argument("--version", action="version", version=f"vglamm_jax {vglamm_jax.__version__}")
     parser.add_argument("--traceback", action="store_true", help="show where an error came from")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
@@ -84,13 +86,18 @@ def sampling_arguments(parser: argparse.ArgumentParser) -> None:
     frames.add_argument("--every-frame", action="store_true", help="a mask for each frame of the file, however long")
     frames.add_argument("--start", type=float, help="begin here (seconds)")
     frames.add_argument("--end", type=float, help="end here (seconds)")
+    frames.add_argument("--source-fps", type=float, default=30.0, help="rate of a folder of frames (default 30)")
+    frames.add_argument("--allow-truncated", action="store_true", help="use what can be read of a file that ends early")
     words = parser.add_argument_group("how to answer")
     words.add_argument("--max-new-tokens", type=int, default=512, help="longest answer (default 512)")
     words.add_argument("--temperature", type=float, default=0.0, help="0 = always the likeliest token (default)")
-    words.add_argument("--top-k", type=int, default=0, help="sample among the k likeliest tokens (0 = all)")
-    words.add_argument("--top-p", type=float, default=1.0, help="sample among the likeliest tokens of this mass")
+    words.add_argument("--top-k", type=int, help="sample among the k likeliest tokens only")
+    words.add_argument("--top-p", type=float, help="sample among the likeliest tokens of this mass")
     words.add_argument("--seed", type=int, default=0)
     words.add_argument("--mode", choices=("tracked", "framewise"), help="default: the checkpoint's")
+    words.add_argument(
+        "--protocol", choices=("default", "reference"), default="default", help="reference: as the original"
+    )
     output = parser.add_argument_group("output")
     output.add_argument("--out", type=Path, help="folder for answer.json and overlay.mp4")
     output.add_argument("--masks", action="store_true", help="also write a PNG per object and frame")
@@ -109,18 +116,9 @@ def ask_arguments(parser: argparse.ArgumentParser) -> None:
 def ask(args: argparse.Namespace) -> int:
     """Answers a question about a video; each object the answer names gets a mask in every tracked frame."""
     use_compilation_cache()
-    from vglamm_jax.infer.command import answer_command
-    from vglamm_jax.infer.predictor import load
+    from vglamm_jax.infer.command import answer_command, load_with_progress
 
-    model = load(
-        args.checkpoint,
-        clip=args.clip,
-        internvideo2=args.internvideo2,
-        config=args.config,
-        dtype=args.dtype,
-        progress=not args.quiet,
-    )
-    return answer_command(model, args)
+    return answer_command(load_with_progress(args), args)
 
 
 def demo_arguments(parser: argparse.ArgumentParser) -> None:
@@ -128,7 +126,7 @@ def demo_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("prompt", nargs="?", default="Please segment the objects and say what they do.")
     checkpoint_arguments(parser, required=False)
     sampling_arguments(parser)
-    parser.set_defaults(every_frame=True, out=Path("outputs/demo"), max_new_tokens=24)
+    parser.set_defaults(every_frame=True, out=Path("outputs/demo"), max_new_tokens=24, temperature=1.0)
 
 
 def demo(args: argparse.Namespace) -> int:

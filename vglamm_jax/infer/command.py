@@ -5,13 +5,15 @@ import sys
 
 from tqdm import tqdm
 
+from vglamm_jax.data.video import Video, open_video
 from vglamm_jax.infer.answer import Answer
 from vglamm_jax.infer.generate import Sampling
-from vglamm_jax.infer.predictor import Predictor
+from vglamm_jax.infer.predictor import Predictor, load
+from vglamm_jax.infer.render import overlay
 
 
 class ProgressBars:
-    """One bar per stage (reading, encoding, answering, tracking), on stderr."""
+    """One bar per stage (loading, reading, encoding, answering, tracking, rendering), on stderr."""
 
     def __init__(self, enabled: bool = True):
         self.enabled = enabled
@@ -23,7 +25,7 @@ class ProgressBars:
             return
         if stage != self.stage:
             self.close()
-            self.bar = tqdm(total=total, desc=f"{stage:<9}", unit=unit, leave=True, file=sys.stderr)
+            self.bar = tqdm(total=total, desc=f"{stage:<9}", unit=unit, unit_scale=unit == "B", file=sys.stderr)
             self.stage = stage
         self.bar.update(done - self.bar.n)
 
@@ -33,11 +35,27 @@ class ProgressBars:
         self.bar = self.stage = None
 
 
+def load_with_progress(args: argparse.Namespace) -> Predictor:
+    """The checkpoint the arguments name, with a bar in bytes."""
+    bars = ProgressBars(not args.quiet)
+    model = load(
+        args.checkpoint,
+        clip=args.clip,
+        internvideo2=args.internvideo2,
+        config=args.config,
+        dtype=args.dtype,
+        progress=lambda done, total: bars("loading", done, total, "B"),
+    )
+    bars.close()
+    return model
+
+
 def answer_command(model: Predictor, args: argparse.Namespace) -> int:
     """Asks, prints what was said and found, and writes the output folder."""
     bars = ProgressBars(not args.quiet)
+    video = open_video(args.video, source_fps=args.source_fps, allow_truncated=args.allow_truncated)
     answer = model.ask(
-        args.video,
+        video,
         args.prompt,
         mode=args.mode,
         fps=args.fps,
@@ -48,6 +66,7 @@ def answer_command(model: Predictor, args: argparse.Namespace) -> int:
         end=args.end,
         max_new_tokens=args.max_new_tokens,
         sampling=Sampling(args.temperature, args.top_k, args.top_p, args.seed),
+        protocol=args.protocol,
         stream=_print_piece if args.stream else None,
         progress=bars,
     )
@@ -55,7 +74,7 @@ def answer_command(model: Predictor, args: argparse.Namespace) -> int:
         print()
     report(answer)
     if args.out is not None:
-        save(answer, args, bars)
+        save(answer, video, args, bars)
     bars.close()
     return 0
 
@@ -75,13 +94,10 @@ def report(answer: Answer) -> None:
         print(f"  [{index}] {thing.phrase or '(no phrase)'}: present in {present} of {frames} frames")
 
 
-def save(answer: Answer, args: argparse.Namespace, bars: ProgressBars) -> None:
+def save(answer: Answer, video: Video, args: argparse.Namespace, bars: ProgressBars) -> None:
     """answer.json, and overlay.mp4 unless switched off, and mask PNGs on request."""
-    from vglamm_jax.data.video import open_video
-    from vglamm_jax.infer.render import overlay
-
     answer.save(args.out, masks_png=args.masks)
     if not args.no_overlay:
-        overlay(answer, open_video(args.video), args.out / "overlay.mp4", progress=bars)
+        overlay(answer, video, args.out / "overlay.mp4", progress=bars)
     bars.close()
     print(f"Written to {args.out}")
