@@ -14,7 +14,7 @@ from vglamm_jax.infer.command import answer_command, load_with_progress
 from vglamm_jax.infer.predictor import Predictor
 from vglamm_jax.models.videoglamm import VideoGlamm
 
-SEG_BIAS = 0.5
+SEG_BIAS = 0.6
 UNTRAINED = """\
 This is a tiny model with random weights, to show that everything works on this machine.
 Its words and masks mean nothing. With weights: vglamm demo VIDEO PROMPT --checkpoint DIR
@@ -41,9 +41,11 @@ def random_model(cfg: VideoGlammConfig, tokenizer: Path, seed: int = 0) -> Predi
     """
     model = jax.jit(lambda: VideoGlamm(cfg, nnx.Rngs(seed)))()
     # The first channel is made a constant, which gives the output layer a bias: [SEG] likely, the end never.
-    model.llm.embed_tokens.embedding[...] = model.llm.embed_tokens.embedding[...].at[:, 0].set(1)
+    model.llm.embed_tokens.embedding[...] = model.llm.embed_tokens.embedding[...].at[:, 0].set(20)
     bias = jnp.zeros(cfg.llm.padded_vocab).at[cfg.seg_token_id].set(SEG_BIAS).at[jnp.array(cfg.stop_ids)].set(-10)
     model.llm.lm_head.kernel[...] = model.llm.lm_head.kernel[...].at[0].set(bias)
+    # Every object counts as present: random scores would hide random masks.
+    model.sam2.sam_mask_decoder.pred_obj_score_head.layers[-1].bias[...] += 10
     return Predictor(model, cfg, load_tokenizer(tiny_tokenizer(tokenizer, cfg.llm.vocab)))
 
 
