@@ -47,6 +47,7 @@ class Stage:
     ours: Ours
     tolerance: float = FEATURES
     kind: str = "values"  # or "ids", "masks"
+    part: Callable[[Case], slice] = lambda case: slice(None)  # which positions (axis 1) of both
 
     @property
     def sam2(self) -> bool:
@@ -72,9 +73,10 @@ STAGES = (
     Stage("image projector", "image_projected", lambda c: _rows(c.image_projected)[::16]),
     Stage("video projector", "video_projected", lambda c: _rows(c.video_projected)[::16]),
     Stage("embeddings with visual rows", "inputs_embeds", lambda c: c.inputs_embeds),
-    Stage("hidden states", "last_hidden", lambda c: c.generation.hidden),
+    Stage("hidden states, prompt", "last_hidden", lambda c: c.generation.hidden, part=lambda c: slice(c.prompt_length)),
     Stage("token scores", "scores", lambda c: c.generation.scores[0, :, : c.cfg.llm.vocab : 16]),
     Stage("answer ids", "output_ids", lambda c: np.append(c.golden["input_ids"], c.generation.ids(0))[None], 0, "ids"),
+    Stage("hidden states, answer", "last_hidden", lambda c: c.generation.hidden),
     Stage("[SEG] prompts", "seg_embeddings", lambda c: c.pointed),
     Stage("SAM2 features, stride 16", "sam2_image_embed_f0", lambda c: _channels_first(_plus_no_memory(c))),
     Stage(
@@ -128,6 +130,8 @@ def compare(stage: Stage, case: Case, golden: Mapping[str, np.ndarray] | None = 
     theirs, ours = golden[stage.key], np.asarray(stage.ours(case))
     if stage.kind == "masks":
         return _compare_masks(stage, ours, theirs, golden["masks_shape"])
+    if ours.ndim > 1:
+        ours, theirs = ours[:, stage.part(case)], theirs[:, stage.part(case)]
     if ours.shape != theirs.shape:
         return StageResult(stage.name, False, note=f"ours has shape {list(ours.shape)}, theirs {list(theirs.shape)}")
     if stage.kind == "ids":

@@ -97,6 +97,11 @@ class Case:
         """Golden ids with the visual rows in place of placeholders: ids, visual rows, predicts-[SEG] marks."""
         return splice.expand(self.golden[name][0], self.cfg.video_tokens, self.cfg.seg_token_id)
 
+    @property
+    def prompt_length(self) -> int:
+        """Positions of the prompt, visual rows included."""
+        return len(self.expanded("input_ids")[0])
+
     @functools.cached_property
     def inputs_embeds(self) -> jax.Array:
         ids, visual, _ = self.expanded("input_ids")
