@@ -1,18 +1,22 @@
 """`vglamm demo`: from a video to masks with nothing at hand; a clip and a toy model are made up where needed."""
 
 import argparse
+import math
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from vglamm_jax.config import VideoGlammConfig, load_config
+from vglamm_jax.convert import engine
 from vglamm_jax.data.clip_maker import make_clip
 from vglamm_jax.data.tokenizer import load_tokenizer, tiny_tokenizer
 from vglamm_jax.infer.command import answer_command, load_with_progress
 from vglamm_jax.infer.predictor import Predictor
 from vglamm_jax.models.videoglamm import VideoGlamm
+from vglamm_jax.sharding import path_name
 
 SEG_BIAS = 0.6
 UNTRAINED = """\
@@ -39,14 +43,39 @@ def random_model(cfg: VideoGlammConfig, tokenizer: Path, seed: int = 0) -> Predi
 
     `tokenizer` is a folder to write its tokenizer to.
     """
-    model = jax.jit(lambda: VideoGlamm(cfg, nnx.Rngs(seed)))()
-    # The first channel is made a constant, which gives the output layer a bias: [SEG] likely, the end never.
-    model.llm.embed_tokens.embedding[...] = model.llm.embed_tokens.embedding[...].at[:, 0].set(20)
-    bias = jnp.zeros(cfg.llm.padded_vocab).at[cfg.seg_token_id].set(SEG_BIAS).at[jnp.array(cfg.stop_ids)].set(-10)
-    model.llm.lm_head.kernel[...] = model.llm.lm_head.kernel[...].at[0].set(bias)
+    model = random_weights(engine.abstract(lambda: VideoGlamm(cfg, nnx.Rngs(0))), seed)
+    favour_seg(model, cfg, seg=SEG_BIAS, stop=-10)
     # Every object counts as present: random scores would hide random masks.
     model.sam2.sam_mask_decoder.pred_obj_score_head.layers[-1].bias[...] += 10
     return Predictor(model, cfg, load_tokenizer(tiny_tokenizer(tokenizer, cfg.llm.vocab)))
+
+
+def favour_seg(model: VideoGlamm, cfg: VideoGlammConfig, seg: float, stop: float) -> None:
+    """Makes [SEG] and the end of the answer more or less likely, in place.
+
+    The first channel becomes a constant, which gives the output layer a bias.
+    """
+    table, head = model.llm.embed_tokens.embedding, model.llm.lm_head.kernel
+    table[...] = table[...].at[:, 0].set(20)
+    bias = jnp.zeros(cfg.llm.padded_vocab).at[cfg.seg_token_id].set(seg).at[jnp.array(cfg.stop_ids)].set(stop)
+    head[...] = head[...].at[0].set(bias)
+
+
+def random_weights(module: nnx.Module, seed: int) -> nnx.Module:
+    """An abstract module with values as an initialiser would give them, without compiling one: it takes a second."""
+    rng = np.random.default_rng(seed)
+
+    def value(path, leaf):
+        name = path_name(path).rpartition("/")[2]
+        if name in ("scale", "ls1", "ls2"):
+            return jnp.ones(leaf.shape)
+        if name == "bias":
+            return jnp.zeros(leaf.shape)
+        fan_in = math.prod(leaf.shape[-4 if leaf.ndim >= 4 else -2 : -1])
+        deviation = fan_in**-0.5 if name == "kernel" else 0.02
+        return jnp.asarray(rng.normal(0, deviation, leaf.shape), jnp.float32)
+
+    return jax.tree_util.tree_map_with_path(value, module)
 
 
 def _folder(path: Path) -> Path:
