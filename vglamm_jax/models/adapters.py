@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from vglamm_jax.config import VideoGlammConfig
-from vglamm_jax.models.clip import exact_gelu
+from vglamm_jax.models.activations import gelu
 from vglamm_jax.sharding import BATCH, shard
 
 
@@ -17,7 +17,7 @@ class Projector(nnx.Module):
         self.fc2 = nnx.Linear(out_width, out_width, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        return self.fc2(exact_gelu(self.fc1(x)))
+        return self.fc2(gelu(self.fc1(x)))
 
 
 class SegProjector(nnx.Module):

@@ -11,8 +11,9 @@ from flax import nnx
 
 from vglamm_jax.config import InternVideo2Config
 from vglamm_jax.models import layers
+from vglamm_jax.models.activations import gelu
 from vglamm_jax.models.attention import attention
-from vglamm_jax.models.clip import exact_gelu, patches
+from vglamm_jax.models.clip import patches
 from vglamm_jax.sharding import BATCH, shard
 
 LAYER_SCALE_INIT = 1e-5
@@ -42,7 +43,7 @@ class Mlp(nnx.Module):
         self.fc2 = nnx.Linear(cfg.mlp_width, cfg.width, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        return self.fc2(exact_gelu(shard(self.fc1(x), BATCH, None, "tensor")))
+        return self.fc2(gelu(shard(self.fc1(x), BATCH, None, "tensor")))
 
 
 def scaled(x: jax.Array, gamma: nnx.Param) -> jax.Array:

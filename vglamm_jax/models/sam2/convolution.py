@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from vglamm_jax.models.sam2.mlp import gelu
+from vglamm_jax.models.activations import gelu
 
 # Variances here are small against means; the fast formula E[x^2] - E[x]^2 would cancel.
 LayerNorm = functools.partial(nnx.LayerNorm, use_fast_variance=False)

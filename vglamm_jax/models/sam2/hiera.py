@@ -8,9 +8,10 @@ from flax import nnx
 
 from vglamm_jax.config import HieraConfig
 from vglamm_jax.models import layers
+from vglamm_jax.models.activations import gelu
 from vglamm_jax.models.attention import attention
 from vglamm_jax.models.sam2.convolution import LayerNorm
-from vglamm_jax.models.sam2.mlp import Mlp, gelu
+from vglamm_jax.models.sam2.mlp import Mlp
 
 
 def partition(x: jax.Array, window: int) -> jax.Array:

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 from flax import nnx
 
 from vglamm_jax.config import Sam2Config
+from vglamm_jax.models.activations import gelu
 from vglamm_jax.models.sam2.convolution import LayerNorm, pointwise, unpatch
-from vglamm_jax.models.sam2.mlp import Mlp, gelu
+from vglamm_jax.models.sam2.mlp import Mlp
 from vglamm_jax.models.sam2.two_way import TwoWayTransformer
 
 

@@ -6,8 +6,8 @@ from flax import nnx
 
 from vglamm_jax.config import Sam2Config
 from vglamm_jax.models import layers
+from vglamm_jax.models.activations import gelu
 from vglamm_jax.models.sam2.convolution import LayerNorm, depthwise, mask_convs, pointwise, shrink
-from vglamm_jax.models.sam2.mlp import gelu
 
 LAYER_SCALE_INIT = 1e-6
 
