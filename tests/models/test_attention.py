@@ -150,3 +150,22 @@ def test_chunked_form_never_holds_all_scores():
     shape = jax.ShapeDtypeStruct((1, 4096, 16, 64), jnp.float32)
     compiled = jax.jit(lambda *a: attention(*a, causal=True, window=2048)).lower(shape, shape, shape).compile()
     assert compiled.memory_analysis().temp_size_in_bytes < 16 * 4096 * 4096
+
+
+def test_long_keys_of_which_few_are_valid():
+    """Blocks of keys without a valid one are skipped; a row of the batch that sees nothing stays finite."""
+    keys = jax.random.split(jax.random.key(5), 3)
+    q, k, v = (jax.random.normal(key, (2, n, 2, 8)) for key, n in zip(keys, (70, 4500, 4500)))
+    valid = jnp.zeros((2, 4500), bool).at[0, 1100:1300].set(True).at[0, 4490:].set(True)
+
+    def summed(form):
+        def loss(q, k, v):
+            out = attention(q, k, v[..., :4], key_valid=valid, impl=form)
+            return (out[0] ** 2).sum(), out
+
+        return jax.jit(jax.grad(loss, argnums=(0, 1, 2), has_aux=True))
+
+    (grads, ours), (plain_grads, plain) = (summed(form)(q, k, v) for form in ("auto", "einsum"))
+    assert jnp.abs(ours[0] - plain[0]).max() < 1e-5 and jnp.isfinite(ours).all()
+    for a, b in zip(grads, plain_grads):
+        assert jnp.abs(a - b).max() < 1e-4

@@ -20,6 +20,7 @@ from vglamm_jax.sharding import BATCH, P
 
 Impl = Literal["auto", "einsum", "chunked", "splash", "splash_interpret"]
 
+QUERY_BLOCK, KEY_BLOCK = 1024, 1024  # of attention to long, partly valid keys on a CPU
 HIDDEN = -1e30  # finite: a row that sees no key must not become NaN
 SCORES = 2**21  # scores held at a time by the chunked form: a few MB, near the caches
 CHUNK = 512  # most queries of one chunk
@@ -168,6 +169,9 @@ def _chunked(q, k, v, key_valid, *, q_offset, causal, window):
     k, v = (x.transpose(0, 2, 1, 3).reshape(b * kv, tk, x.shape[-1]) for x in (k, v))
     if key_valid is not None:
         key_valid = jnp.repeat(key_valid, kv, axis=0)
+    if key_valid is not None and not causal and tk >= 2 * KEY_BLOCK:
+        out = _key_blocks(q.reshape(b * kv, group * tq, d), k, v, key_valid).astype(q.dtype)
+        return out.reshape(b, kv, group, tq, v.shape[-1]).transpose(0, 3, 1, 2, 4).reshape(b, tq, h, v.shape[-1])
     at_once = _largest_divisor(b * kv, max(1, SCORES // (group * tq * tk)))
     chunks = -(-tq // min(CHUNK, max(64, SCORES // (group * tk))))
 
@@ -178,6 +182,42 @@ def _chunked(q, k, v, key_valid, *, q_offset, causal, window):
     parts = jax.tree.map(lambda x: x.reshape(-1, at_once, *x.shape[1:]), (q, k, v, key_valid))
     out = heads(jax.tree.map(lambda x: x[0], parts)) if at_once == b * kv else lax.map(heads, parts)
     return out.reshape(b, kv, group, tq, v.shape[-1]).transpose(0, 3, 1, 2, 4).reshape(b, tq, h, v.shape[-1])
+
+
+def _key_blocks(q, k, v, key_valid):
+    """[n, Tq, D] against long keys [n, Tk, D], block by block with a running softmax; blocks without a valid key, such
+    as memories that do not exist yet, are skipped."""
+    count, size = -(-k.shape[1] // KEY_BLOCK), -(-q.shape[1] // QUERY_BLOCK)
+    blocks = tuple(_in_blocks(x, count) for x in (k, v, key_valid))
+
+    @jax.checkpoint
+    def see(sums, rows, k, v, valid):
+        highest, total, summed = sums
+        scores = jnp.einsum("nrd,njd->nrj", rows, k, preferred_element_type=jnp.float32)
+        scores = jnp.where(valid[:, None], scores, HIDDEN)
+        new = jnp.maximum(highest, lax.stop_gradient(scores.max(-1)))
+        weights, shrink = jnp.exp(scores - new[..., None]), jnp.exp(highest - new)
+        found = jnp.einsum("nrj,njd->nrd", weights.astype(v.dtype), v, preferred_element_type=jnp.float32)
+        return new, total * shrink + weights.sum(-1), summed * shrink[..., None] + found
+
+    def rows_against_all(rows):
+        def step(sums, block):
+            return lax.cond(block[2].any(), lambda s: see(s, rows, *block), lambda s: s, sums), None
+
+        empty = jnp.zeros(rows.shape[:2])
+        start = (empty + HIDDEN, empty, jnp.zeros((*rows.shape[:2], v.shape[-1])))
+        (_, total, summed), _ = lax.scan(step, start, blocks)
+        return summed / jnp.where(total == 0, 1, total)[..., None]
+
+    out = lax.map(rows_against_all, _in_blocks(q, size))
+    return out.swapaxes(0, 1).reshape(len(q), -1, v.shape[-1])[:, : q.shape[1]]
+
+
+def _in_blocks(x, count):
+    """[n, T, ...] -> [count, n, ceil(T / count), ...], zero-padded."""
+    size = -(-x.shape[1] // count)
+    x = jnp.pad(x, ((0, 0), (0, count * size - x.shape[1]), *((0, 0),) * (x.ndim - 2)))
+    return x.reshape(len(x), count, size, *x.shape[2:]).swapaxes(0, 1)
 
 
 def _query_chunks(q, k, v, key_valid, chunks, q_offset, causal, window):

@@ -34,14 +34,18 @@ class CrossAttention(nnx.Module):
         What is shared along a leading axis may have length 1 there: it is projected once.
         `rotation` covers one grid of cells; keys are whole grids one after the other, then `unrotated` others.
         `key_valid` is bool [batch, keys] where there is one leading axis.
+
+        With one head the weights of a query sum to one over all channels, so narrow values are projected after they
+        are averaged: the same result for a fraction of the work.
         """
-        q, k, v = self.q_proj(q), self.k_proj(k), self.v_proj(v)
+        late = self.heads == 1 and v.shape[-1] < self.v_proj.out_features
+        q, k, v = self.q_proj(q), self.k_proj(k), v if late else self.v_proj(v)
         if rotation is not None:
             q, k = rotate(q, rotation), rotate_grids(k, rotation, unrotated)
         lead = jnp.broadcast_shapes(q.shape[:-2], k.shape[:-2])
         q, k, v = (self._split(x, lead) for x in (q, k, v))
-        out = attention(q, k, v, key_valid=key_valid)
-        return self.out_proj(out.reshape(*lead, out.shape[1], -1))
+        out = attention(q, k, v, key_valid=key_valid).reshape(*lead, q.shape[1], -1)
+        return self.out_proj(self.v_proj(out) if late else out)
 
     def _split(self, x: jax.Array, lead: tuple[int, ...]) -> jax.Array:
         """[..., tokens, inner] -> [batch, tokens, heads, inner / heads]."""
