@@ -155,32 +155,6 @@ def test_seg_in_the_question_counts_only_for_the_original(tokenizer):
     assert prompts.seg_mask(ids, SEG, labels).sum() == 1
 
 
-@pytest.mark.parametrize(
-    ("ids", "rows", "length", "marked"),
-    [
-        ([1, 10, 11, *[-200] * 16, 12, 13, 20, SEG, 21, SEG, 3], 3328, 3338, [3333, 3335]),
-        ([1, 10, 11, -200, 12, 13, 20, SEG, 3], 576, 584, [581]),
-        ([1, 10, 20, SEG, 3], 3328, 5, [2]),
-    ],
-    ids=["video", "image", "text"],
-)
-def test_expansion(ids, rows, length, marked):
-    ids = np.array(ids)
-    expanded = prompts.expand(prompts.seg_mask(ids, SEG), ids, rows)
-    assert len(expanded) == length
-    assert np.flatnonzero(expanded).tolist() == marked
-
-
-def test_expanded_labels_ignore_the_picture():
-    ids = np.array([1, -200, -200, 7, 8])
-    np.testing.assert_array_equal(prompts.expand(ids, ids, 3, fill=IGNORE), [1, -100, -100, -100, 7, 8])
-
-
-def test_scattered_placeholders():
-    with pytest.raises(prompts.PromptError, match="one video or one image"):
-        prompts.visual_span(np.array([1, -200, 5, -200]))
-
-
 def test_pad_batch_refuses_what_does_not_fit():
     sample = (np.arange(5), np.arange(5))
     assert prompts.pad_batch([sample], 0, length=7)[0].shape == (1, 7)

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from vglamm_jax.data.splice import PLACEHOLDER_ID, expand, left_pad
+from vglamm_jax.data.prompts import PLACEHOLDER_ID
+from vglamm_jax.data.splice import expand, left_pad
 
 SEG = 99
 VIDEO = [1, 10, 11, *[PLACEHOLDER_ID] * 16, 12, 13, 20, SEG, 21, SEG, 3]

@@ -184,28 +184,6 @@ def seg_mask(ids: np.ndarray, seg_id: int, labels: np.ndarray | None = None) -> 
     return mask
 
 
-def visual_span(ids: np.ndarray) -> tuple[int, int]:
-    """[start, stop) of the placeholders in one row of ids [L]; (0, 0) without any.
-
-    Raises:
-        PromptError: the placeholders are not side by side.
-    """
-    where = np.flatnonzero(ids == PLACEHOLDER_ID)
-    if not len(where):
-        return 0, 0
-    start, stop = int(where[0]), int(where[-1]) + 1
-    if stop - start != len(where):
-        raise PromptError("a conversation can show one video or one image, found placeholders in several places")
-    return start, stop
-
-
-def expand(row: np.ndarray, ids: np.ndarray, visual_rows: int, fill=0) -> np.ndarray:
-    """A per-token array [L] as it lies after the visual features replace the placeholders (facts 4.5)."""
-    start, stop = visual_span(ids)
-    middle = np.full(visual_rows if stop else 0, fill, row.dtype)
-    return np.concatenate([row[:start], middle, row[stop:]])
-
-
 def _from_dict(message: dict) -> Turn:
     role = message.get("role", message.get("from"))
     text = message.get("content", message.get("value"))

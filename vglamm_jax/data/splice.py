@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-PLACEHOLDER_ID = -200
+from vglamm_jax.data.prompts import PLACEHOLDER_ID, seg_mask
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +34,7 @@ def expand(ids: Sequence[int], rows: int, seg_token_id: int) -> tuple[np.ndarray
     contiguous group, or when there are some but `rows` is 0.
     """
     ids = np.asarray(ids, np.int32)
-    next_is_seg = np.append(ids[1:] == seg_token_id, False)
+    next_is_seg = seg_mask(ids, seg_token_id)
     places = np.flatnonzero(ids == PLACEHOLDER_ID)
     if not places.size:
         return ids, np.full(ids.shape, -1, np.int32), next_is_seg
