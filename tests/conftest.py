@@ -31,3 +31,12 @@ def golden() -> Path:
 @pytest.fixture(scope="session")
 def davis() -> Path:
     return shared_path("data", "davis")
+
+
+@pytest.fixture(scope="session")
+def exact_golden(golden, tmp_path_factory) -> Path:
+    """The golden folder with the weights its values were computed from, see `exact_golden.py`."""
+    pytest.importorskip("torch", reason="the golden checkpoint is a .bin file")
+    from exact_golden import restore
+
+    return restore(golden, tmp_path_factory.mktemp("exact") / golden.name)

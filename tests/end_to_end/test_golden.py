@@ -10,14 +10,9 @@ from vglamm_jax.infer.answer import Answer
 
 torch = pytest.importorskip("torch", reason="the golden checkpoint is a .bin file")
 
-from exact_golden import drawn_weights, restore  # noqa: E402
+from exact_golden import drawn_weights  # noqa: E402
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="session")
-def exact(golden, tmp_path_factory):
-    return restore(golden, tmp_path_factory.mktemp("golden") / "videoglamm_tiny")
 
 
 def original_masks(golden, name: str) -> np.ndarray:
@@ -52,21 +47,16 @@ def test_the_drawn_weights_round_to_the_stored_ones(golden):
         assert torch.equal(matrix.bfloat16(), stored[name]), name
 
 
-def test_every_stage_agrees(exact, capsys):
-    assert main(["parity", str(exact), "--strict"]) == 0
-    assert "DISAGREES" not in capsys.readouterr().out
-
-
-def test_folder_of_frames_tracked(exact, golden, davis, tmp_path):
-    ask(davis / "JPEGImages" / "dog", exact, tmp_path, "--stride", "10", "--no-overlay")
+def test_folder_of_frames_tracked(exact_golden, golden, davis, tmp_path):
+    ask(davis / "JPEGImages" / "dog", exact_golden, tmp_path, "--stride", "10", "--no-overlay")
     check(tmp_path, golden, "masks_video_branch")
 
 
-def test_lossless_mp4_framewise(exact, golden, tmp_path):
+def test_lossless_mp4_framewise(exact_golden, golden, tmp_path):
     from vglamm_jax.data.video_writer import write_video
 
     frames = np.load(golden / "inputs.npz")["frames"]
     clip = write_video(tmp_path / "dog.mp4", frames, fps=10, lossless=True)
-    ask(clip, exact, tmp_path / "out", "--every-frame", "--mode", "framewise")
+    ask(clip, exact_golden, tmp_path / "out", "--every-frame", "--mode", "framewise")
     check(tmp_path / "out", golden, "masks_framewise")
     assert (tmp_path / "out" / "overlay.mp4").stat().st_size > 0

@@ -17,8 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--stop-at-first", action="store_true", help="stop at the first stage that disagrees")
     parser.add_argument(
-        "--allow-rounding",
+        "--strict",
         action="store_true",
-        help="the folder's SAM2 was rounded to bfloat16 after its values were computed: measure what that changes "
-        "and allow it in the stages of SAM2",
+        help="allow nothing for a SAM2 that was rounded to bfloat16 after its values were computed; else a stage of "
+        "SAM2 may differ by what such rounding is measured to change, and says so",
     )

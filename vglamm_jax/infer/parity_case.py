@@ -45,7 +45,7 @@ class Case:
     """
 
     def __init__(self, folder: Path, model: VideoGlamm, cfg: VideoGlammConfig, tokenizer: Path):
-        self.model, self.cfg, self.tokenizer = model, cfg, tokenizer
+        self.folder, self.model, self.cfg, self.tokenizer = folder, model, cfg, tokenizer
         self.said, self.golden = read_golden(folder)
 
     @functools.cached_property
