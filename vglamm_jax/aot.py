@@ -186,7 +186,7 @@ def conclude(args: argparse.Namespace, weights: int, programs: list[Program]) ->
     most = max(program.temporaries for program in programs)
     peak = weights + held + code + most
     usable = USABLE_GIB.get(args.topology.partition(":")[0])
-    parts = {"weights": weights, "resident": held, "programs": code, "temporaries of the neediest": most}
+    parts = {"weights": weights, "resident": held, "programs of all": code, "temporaries of the neediest": most}
     print("\ntogether: " + " + ".join(f"{size / GIB:.2f} {name}" for name, size in parts.items()), end="")
     print(f" = {peak / GIB:.2f} GiB per chip", end="")
     fits = usable is None or peak / GIB <= usable
