@@ -1,6 +1,8 @@
 """What every test may rely on: the CPU backend, float32 matmuls, and the golden folder where it exists."""
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -10,6 +12,17 @@ import jax
 import pytest
 
 jax.config.update("jax_default_matmul_precision", "highest")
+# Workers that run at the same time, and tests of one program, share what they compile.
+RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
+os.environ["VGLAMM_CACHE"] = str(Path(tempfile.gettempdir()) / f"vglamm-tests-{RUN}")
+jax.config.update("jax_compilation_cache_dir", os.environ["VGLAMM_CACHE"])
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def pytest_sessionfinish(session):
+    if not hasattr(session.config, "workerinput"):
+        shutil.rmtree(os.environ["VGLAMM_CACHE"], ignore_errors=True)
+
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("VGLAMM_SHARED", ROOT.parent / "shared"))

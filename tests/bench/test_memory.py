@@ -7,11 +7,10 @@ from vglamm_jax.bench import memory
 
 @pytest.mark.slow
 def test_peak_does_not_grow_with_the_video():
-    short, long = memory.run((8, 48), size=(480, 854))
-    assert (short.frames, long.frames) == (8, 48)
-    # 40 more frames of this size are 47 MiB as pixels, 480 MiB as what the tracker is fed.
-    assert long.peak_mib - short.peak_mib < 40
-    assert long.peak_mib - long.ready_mib < 40
+    """From the second frame on; 40 frames are 47 MiB as pixels, 480 MiB as what the tracker is fed at full size."""
+    (row,) = memory.run((42,), size=(480, 854))
+    assert row.frames == 42
+    assert row.peak_mib < 1.1 * row.ready_mib
 
 
 def test_a_clip_of_one_frame_is_refused():

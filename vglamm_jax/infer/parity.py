@@ -152,7 +152,7 @@ def _compare_masks(stage: Stage, ours: np.ndarray, packed: np.ndarray, shape: np
     return StageResult(stage.name, 1 - lowest <= stage.tolerance, differ, 1 - lowest, stage.tolerance, note)
 
 
-def perturbed(model: VideoGlamm, parameter: str, amount: float = 0.02, seed: int = 0) -> VideoGlamm:
+def perturbed(model: VideoGlamm, parameter: str, amount: float = 0.5, seed: int = 0) -> VideoGlamm:
     """The model with noise on one parameter, `amount` of its own size.
 
     Raises:

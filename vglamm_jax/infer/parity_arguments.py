@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--perturb",
         metavar="PARAMETER",
-        help="first change this parameter a little, e.g. llm/norm/scale: the comparison must then fail",
+        help="first add noise of half its size to this parameter, e.g. llm/norm/scale: the comparison must then fail",
     )
     parser.add_argument("--stop-at-first", action="store_true", help="stop at the first stage that disagrees")
     parser.add_argument(

@@ -136,9 +136,11 @@ def test_objects_that_start_later_join_the_bank(model, features, text):
 
 
 def test_a_second_prompted_frame_is_remembered(model, features, text):
-    _, bank = model.start(at(features, 0, 1), Prompts(text=text[:, None]), slots=2)
+    begin = jax.jit(lambda m, f, text: m.start(f, Prompts(text=text[:, None]), slots=2))
+    _, bank = begin(model, at(features, 0, 1), text)
     before, _ = track(model, bank, at(features, 4, 5), 4)
-    _, maps, pointers = model.condition(at(features, 3, 4), Prompts(text=text[::-1, None]))
+    condition = jax.jit(lambda m, f, text: m.condition(f, Prompts(text=text[:, None])))
+    _, maps, pointers = condition(model, at(features, 3, 4), text[::-1])
     bank = bank.condition(1, 3, maps, pointers)
     assert memory.describe(bank, 4)["maps"] == [(0, 3), (3, 3)]
     after, _ = track(model, bank, at(features, 4, 5), 4)
