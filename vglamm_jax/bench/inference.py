@@ -30,13 +30,16 @@ class Workload:
 
 
 def workload(size: Size) -> Workload:
-    """`full`: the published sizes, but 4 blocks of the language model, since two float32 copies of all would
-    take 30 GB. `small`: the published widths with few blocks, for a quick look. `tiny`: the test model."""
+    """`full`: the published towers and SAM2, and a Phi-3 of width 1024 and 8 blocks, since two float32 copies of the
+    published one would take 30 GB. `small`: published widths with few blocks, for a quick look. `tiny`: the test model.
+    """
     if size == "tiny":
         return Workload(load_config("tiny"), images=2, prompt=128, new_tokens=8, objects=2)
     config = load_config("videoglamm_phi3")
-    config.llm.depth = 4
     if size == "full":
+        config.llm = dataclasses.replace(
+            config.llm, width=1024, depth=8, heads=16, kv_heads=16, head_dim=64, mlp_width=2816
+        )
         return Workload(config, images=2, prompt=config.video_tokens + 72, new_tokens=16, objects=2)
     config.llm.depth, config.llm.vocab, config.clip.depth = 2, 4096, 5
     hiera = config.sam2.hiera
