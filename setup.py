@@ -32,8 +32,8 @@ CORE = [
 EXTRAS = {
     "tpu": ["jax[tpu]"],
     "torch": ["torch>=2.2,<2.14"],
-    "aot": ["libtpu"],
-    "dev": ["pytest", "pytest-xdist", "ruff", "libtpu"],
+    "aot": ["jax[tpu]"],  # brings the libtpu that fits this jax; it compiles without a TPU
+    "dev": ["pytest", "pytest-xdist", "ruff", "jax[tpu]"],
 }
 
 setup(
