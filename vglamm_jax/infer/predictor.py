@@ -20,6 +20,7 @@ from vglamm_jax.data.tokenizer import SEG, decode, load_tokenizer
 from vglamm_jax.data.video import Video, encoder_frames, open_video, sample
 from vglamm_jax.infer.answer import Answer, make_answer
 from vglamm_jax.infer.generate import Generation, Sampling, bucket, generate
+from vglamm_jax.infer.stream import TextStream
 from vglamm_jax.infer.track import mask_video
 from vglamm_jax.models import layers
 from vglamm_jax.models.videoglamm import VideoGlamm
@@ -169,6 +170,16 @@ class Predictor:
 
     def say(self, kind, prompt, visual, max_new_tokens, max_objects, sampling, protocol, stream, report) -> Generation:
         """The answer's tokens and the states that predict its [SEG]s."""
+        written = 0
+        text = TextStream(self.raw_text, stream) if stream is not None else None
+
+        def receive(rows: list[list[int]]) -> None:
+            nonlocal written
+            written += len(rows[0])
+            report("answering", written, max_new_tokens, "token")
+            if text is not None:
+                text.add(rows[0])
+
         row = splice.expand(self.prompt_ids(kind, prompt), visual.shape[1], self.cfg.seg_token_id)
         batch = splice.left_pad([row], bucket(len(row[0])), self.cfg.pad_token_id)
         embeds = read(self.model, jnp.asarray(batch.ids), jnp.asarray(batch.visual), visual)
@@ -183,30 +194,14 @@ class Predictor:
             sampling=sampling,
             prompt_seg=batch.predicts_seg,
             max_objects=max_objects,
-            stream=self._streamed(stream, report, max_new_tokens),
+            stream=receive,
         )
+        if text is not None:
+            text.finish()
         if said.seg_overflow[0]:
             named = max_objects + int(said.seg_overflow[0])
             raise ValueError(f"the answer names {named} objects, more than max_objects={max_objects}: raise it")
         return said
-
-    def _streamed(self, stream, report, max_new_tokens):
-        """Turns new token ids into progress and new text."""
-        ids: list[int] = []
-        shown = ""
-
-        def receive(rows: list[list[int]]) -> None:
-            nonlocal shown
-            ids.extend(rows[0])
-            report("answering", len(ids), max_new_tokens, "token")
-            if stream is not None:
-                text = decode(self.tokenizer, [i for i in ids if i not in self.cfg.stop_ids])
-                # A token may be part of a character: wait for the rest of it.
-                if not text.endswith("\ufffd") and len(text) > len(shown):
-                    stream(text[len(shown) :])
-                    shown = text
-
-        return receive
 
 
 def load(
