@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vglamm_jax.bench import inference, memory
+from vglamm_jax.bench import PARTS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,13 +21,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     speed = parser.add_argument_group("inference")
     speed.add_argument("--size", choices=("tiny", "small", "full"), default="small", help="default: small")
     speed.add_argument("--runs", type=int, default=5, help="timed runs of each (default 5)")
-    speed.add_argument("--only", nargs="+", choices=inference.PARTS, help="measure these parts only")
+    speed.add_argument("--only", nargs="+", choices=PARTS, help="measure these parts only")
     length = parser.add_argument_group("memory")
     length.add_argument("--frames", type=int, nargs="+", default=[64, 512], help="lengths (default 64 512)")
     length.add_argument("--config", default="tiny", help="sizes of the tracker (default tiny)")
 
 
 def main(args: argparse.Namespace) -> int:
+    # Only now, so that `--help` loads no JAX.
+    from vglamm_jax.bench import inference, memory
+
     if args.runs < 1:
         raise ValueError(f"--runs must be at least 1, got {args.runs}")
     if args.what == "inference":

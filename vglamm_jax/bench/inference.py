@@ -11,11 +11,11 @@ from typing import Literal
 
 import jax
 
+from vglamm_jax.bench import PARTS
 from vglamm_jax.bench.timing import Pair, Row, measure
 from vglamm_jax.config import HieraConfig, VideoGlammConfig, load_config
 
 Size = Literal["tiny", "small", "full"]
-PARTS = ("clip", "llm", "sam2")
 
 
 @dataclasses.dataclass(frozen=True)
