@@ -263,8 +263,8 @@ def verdict(found: list[StageResult]) -> str:
         return f"All {len(compared)} stages agree with the original{missing}."
     return (
         f"{len(compared) - len(loose)} stages agree with the original{missing}.\n{len(loose)} (marked ROUNDED) differ "
-        f"beyond the strict tolerance, but by at most {ROUNDING_MARGIN} times what moving SAM2's weights at random within "
-        "their last bfloat16 digit changes:\nas where values were computed before its weights were rounded to be stored. "
+        f"beyond the strict tolerance, but by at most {ROUNDING_MARGIN} times what moving SAM2's weights at random by "
+        "half a bfloat16 step changes:\nas where values were computed before its weights were rounded to be stored. "
         "--strict counts them as disagreeing."
     )
 
