@@ -85,6 +85,21 @@ class RopeScaling:
 
 
 @config
+class LoraConfig:
+    """Low-rank adaptation of matrices of the language model (facts 5.2)."""
+
+    rank: int
+    alpha: float
+    targets: tuple[str, ...]  # last parts of names in `LlmConfig.linears`, e.g. from `LlmConfig.lora_targets`
+    dropout: float = 0.0
+    rslora: bool = False  # rank-stabilised: divide alpha by the root of the rank instead of the rank
+
+    @property
+    def scale(self) -> float:
+        return self.alpha / (self.rank**0.5 if self.rslora else self.rank)
+
+
+@config
 class LlmConfig:
     """Decoder-only language model: Phi-3 and the Llama family (facts 1.6)."""
 
@@ -102,10 +117,38 @@ class LlmConfig:
     window: int | None = None  # keys a query sees, itself included; None = all
     fused: bool = False  # qkv_proj and gate_up_proj as in Phi-3, instead of q/k/v and gate/up
     tie_embeddings: bool = False
+    lora: LoraConfig | None = None  # trained beside the matrices, which stay as they are
 
     @property
     def padded_vocab(self) -> int:
         return -(-self.vocab // 128) * 128
+
+    @property
+    def linears(self) -> dict[str, tuple[int, int]]:
+        """Every matrix of a block, `self_attn.o_proj` and so on, with its numbers of inputs and outputs."""
+        width, queries, keys = self.width, self.heads * self.head_dim, self.kv_heads * self.head_dim
+        if self.fused:
+            attention = {"qkv_proj": (width, queries + 2 * keys)}
+            gates = {"gate_up_proj": (width, 2 * self.mlp_width)}
+        else:
+            attention = {"q_proj": (width, queries), "k_proj": (width, keys), "v_proj": (width, keys)}
+            gates = {"gate_proj": (width, self.mlp_width), "up_proj": (width, self.mlp_width)}
+        attention["o_proj"], gates["down_proj"] = (queries, width), (self.mlp_width, width)
+        return {f"self_attn.{k}": v for k, v in attention.items()} | {f"mlp.{k}": v for k, v in gates.items()}
+
+    def lora_targets(self, substrings: str) -> tuple[str, ...]:
+        """What the original's `--lora_target_modules` means: `q_proj,v_proj` is `("qkv_proj",)` in a Phi-3.
+
+        A matrix is a target if its full name contains any of the comma-separated strings (facts 5.2).
+
+        Raises:
+          ValueError: nothing is hit.
+        """
+        wanted = [part.strip() for part in substrings.split(",") if part.strip()]
+        hit = [name for name in self.linears if any(part in f"model.layers.{name}" for part in wanted)]
+        if not hit:
+            raise ValueError(f"LoRA targets {substrings!r} are part of no name of {', '.join(self.linears)}")
+        return tuple(name.rpartition(".")[2] for name in hit)
 
 
 @config
