@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -125,28 +126,65 @@ def _open_safetensors(path: Path) -> dict[str, LazyTensor]:
         file = safe_open(path, framework="np")
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: damaged or cut short ({error}); download it again") from error
-    return {name: _lazy_safetensor(file, name, path) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    window = Window(lambda: safe_open(path, framework="np"))
+    return {name: _lazy_safetensor(file, window, name, path) for name in file.keys()}  # noqa: SIM118 (not a dict)
 
 
-def _lazy_safetensor(file, name: str, path: Path) -> LazyTensor:
+def _lazy_safetensor(file, window: "Window", name: str, path: Path) -> LazyTensor:
     view = file.get_slice(name)
     dtype = SAFETENSORS_DTYPES.get(view.get_dtype())
     if dtype is None:
         raise CheckpointError(f"{path}: {name} has type {view.get_dtype()}, which has no use here")
-    return LazyTensor(tuple(view.get_shape()), np.dtype(dtype), lambda: file.get_tensor(name), path)
+    shape, dtype = tuple(view.get_shape()), np.dtype(dtype)
+    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    return LazyTensor(shape, dtype, lambda: window.file(size).get_tensor(name), path)
+
+
+class Window:
+    """A memory-mapped file, mapped anew after every gigabyte read: what was read would stay resident otherwise."""
+
+    BYTES = 2**30
+
+    def __init__(self, open_file: Callable[[], Any]):
+        self.open_file, self.mapped, self.left = open_file, None, 0
+
+    def file(self, nbytes: int) -> Any:
+        """The mapped file, in order to read `nbytes` of it."""
+        if self.mapped is None or self.left < 0:
+            self.mapped = None  # unmapped before it is mapped again
+            self.mapped, self.left = self.open_file(), self.BYTES
+        self.left -= nbytes
+        return self.mapped
 
 
 def _open_pickle(path: Path) -> dict[str, LazyTensor]:
     torch = _import_torch(path)
-    content = _load_pickle(torch, path)
+    tensors = _pickled_tensors(torch, path)
+    window = Window(lambda: _pickled_tensors(torch, path))
+    return {name: _lazy_torch(torch, window, name, tensor, path) for name, tensor in tensors.items()}
+
+
+def wrapper_of(path: str | Path) -> str | None:
+    """The key a `.pt` file keeps its state dict under, None for a bare one or another kind of file."""
+    path = Path(path)
+    if path.suffix not in PICKLES or not path.is_file():
+        return None
+    return _unwrapped(_load_pickle(_import_torch(path), path))[0]
+
+
+def _unwrapped(content: Any) -> tuple[str | None, Any]:
     for wrapper in WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
-            content = content[wrapper]
-            break
+            return wrapper, content[wrapper]
+    return None, content
+
+
+def _pickled_tensors(torch, path: Path) -> dict[str, Any]:
+    content = _unwrapped(_load_pickle(torch, path))[1]
     tensors = {k: v for k, v in content.items() if torch.is_tensor(v)} if isinstance(content, Mapping) else {}
     if not tensors:
         raise CheckpointError(f"{path}: holds no named tensors; expected a state dict, bare or under {WRAPPERS}")
-    return {name: _lazy_torch(torch, tensor, path) for name, tensor in tensors.items()}
+    return tensors
 
 
 def _import_torch(path: Path):
@@ -175,12 +213,13 @@ def _load_pickle(torch, path: Path):
         ) from error
 
 
-def _lazy_torch(torch, tensor, path: Path) -> LazyTensor:
+def _lazy_torch(torch, window: Window, name: str, tensor, path: Path) -> LazyTensor:
     bfloat16 = tensor.dtype == torch.bfloat16
     dtype = np.dtype(ml_dtypes.bfloat16) if bfloat16 else torch.empty(0, dtype=tensor.dtype).numpy().dtype
+    size = tensor.numel() * tensor.element_size()
 
     def read() -> np.ndarray:
-        values = tensor.detach().contiguous()
+        values = window.file(size)[name].detach().contiguous()
         return values.view(torch.int16).numpy().view(dtype) if bfloat16 else values.numpy()
 
     return LazyTensor(tuple(tensor.shape), dtype, read, path)
