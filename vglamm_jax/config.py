@@ -8,7 +8,7 @@ change a config before the model is built, never after.
 import dataclasses
 import importlib.util
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, get_args, get_type_hints
 
 config = dataclasses.dataclass(unsafe_hash=True, kw_only=True)
 
@@ -243,6 +243,34 @@ class VideoGlammConfig:
     def image_tokens(self) -> int:
         """Rows a single image puts into the language model (no pooling, CLIP alone)."""
         return self.clip.grid**2
+
+
+def to_json(cfg: Any) -> dict[str, Any]:
+    """A config as plain JSON values; `from_json` gives it back."""
+    return dataclasses.asdict(cfg)
+
+
+def from_json(kind: type, values: dict[str, Any]) -> Any:
+    """A config dataclass of class `kind` from what `to_json` made of it.
+
+    Raises:
+      ValueError: names an unknown or missing field.
+    """
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    required = {name for name, field in fields.items() if field.default is dataclasses.MISSING}
+    unknown, missing = sorted(set(values) - set(fields)), sorted(required - set(values))
+    if unknown or missing:
+        wrong = [f"unknown {', '.join(unknown)}"] * bool(unknown) + [f"missing {', '.join(missing)}"] * bool(missing)
+        raise ValueError(f"{kind.__name__}: {' and '.join(wrong)}; it was written by another version of vglamm_jax")
+    types = get_type_hints(kind)
+    return kind(**{name: _typed(types[name], value) for name, value in values.items()})
+
+
+def _typed(hint: Any, value: Any) -> Any:
+    nested = next((t for t in (hint, *get_args(hint)) if dataclasses.is_dataclass(t)), None)
+    if nested is not None and isinstance(value, dict):
+        return from_json(nested, value)
+    return tuple(value) if isinstance(value, list) else value
 
 
 def load_config(where: str | Path):
