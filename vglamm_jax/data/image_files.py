@@ -1,6 +1,7 @@
 """Frames from pictures: a folder of them, a single one, or an animated WebP or PNG."""
 
 import dataclasses
+import io
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -100,20 +101,24 @@ def read_image(path: Path) -> np.ndarray:
     Raises:
         VideoError: not a picture, or cut short.
     """
-    data = np.fromfile(path, np.uint8)
+    return decode_image(np.fromfile(path, np.uint8), path)
+
+
+def decode_image(data: np.ndarray, name: str | Path) -> np.ndarray:
+    """The same from the bytes of a picture, uint8 [N]; `name` is what errors call it."""
     try:
-        with Image.open(path) as image:
+        with Image.open(io.BytesIO(data)) as image:
             turn = _EXIF_TURNS[_exif_orientation(image)]
             if image.has_transparency_data:
                 return np.ascontiguousarray(turn(over_white(np.asarray(image.convert("RGBA")))))
             if not _has_end_marker(data):
                 image.load()  # fails on a cut-short file, which OpenCV would fill up with grey
     except _PILLOW_ERRORS as error:
-        raise _unreadable(path, error) from error
+        raise _unreadable(name, error) from error
     # OpenCV's JPEG decoder is the one the original reads images with.
     pixels = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     if pixels is None:
-        raise _unreadable(path, "OpenCV cannot decode it")
+        raise _unreadable(name, "OpenCV cannot decode it")
     return np.ascontiguousarray(turn(pixels)[..., ::-1])
 
 
@@ -152,7 +157,7 @@ def _durations(path: Path) -> list[float]:
         raise _unreadable(path, error) from error
 
 
-def _unreadable(path: Path, reason) -> VideoError:
+def _unreadable(path: str | Path, reason) -> VideoError:
     text = str(reason).replace(str(path), "the file").replace("\n", " ")
     return VideoError(f"{path}: not a readable picture ({text}); copy the file again or remove it")
 

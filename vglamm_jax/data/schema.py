@@ -46,7 +46,7 @@ from typing import Any
 
 from vglamm_jax.data.fields import BOX, COUNT, FLAG, LIST, MAP, NUMBER, SIZE, SPAN, TEXT, TEXTS, Fields, Problem, short
 from vglamm_jax.data.markup import Marked, MarkupError, Phrase, marked, parse_marked
-from vglamm_jax.data.masks import MaskError, Rle, as_rle
+from vglamm_jax.data.masks import MaskError, Rle, as_rle, union
 
 SCHEMA = "vglamm.example/1"
 TASKS = ("answer", "describe", "segment", "locate")
@@ -121,6 +121,16 @@ class Example:
             if thing.id == id:
                 return thing
         raise KeyError(id)
+
+    def frames_of(self, phrase: Phrase) -> list[int]:
+        """Frames in which every object of the phrase is annotated (visible or not), in order."""
+        if not phrase.objects:
+            return list(range(self.media.length))
+        return sorted(set.intersection(*(set(self.object(id).masks) for id in phrase.objects)))
+
+    def mask_of(self, phrase: Phrase, frame: int) -> Rle | None:
+        """The mask of the phrase's [SEG] in one of `frames_of`: the union of its objects, None when empty."""
+        return union(self.object(id).masks[frame] for id in phrase.objects)
 
 
 def marked_answer(turn: Turn) -> Marked:
