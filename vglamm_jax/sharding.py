@@ -20,6 +20,11 @@ RULES: list[tuple[str, PartitionSpec]] = [
     (r"(o_proj|out_proj|down_proj|fc2|linear2|attn/proj)/kernel$", P("tensor", "fsdp")),
     (r"(blocks|rest|first|layers)/.*(kernel)$", P("fsdp", "tensor")),
     (r"(projector|text_hidden_fcs)/.*kernel$", P("fsdp", "tensor")),
+    # Low-rank factors: the long axis goes where the kernel's goes, the rank stays whole.
+    (r"(o_proj|down_proj)/lora_a$", P("tensor", None)),
+    (r"(o_proj|down_proj)/lora_b$", P(None, "fsdp")),
+    (r"lora_a$", P("fsdp", None)),
+    (r"lora_b$", P(None, "tensor")),
     (r".*", P()),
 ]
 

@@ -12,7 +12,7 @@ import numpy as np
 from flax import nnx
 
 from vglamm_jax.config import LlmConfig
-from vglamm_jax.models import layers
+from vglamm_jax.models import layers, lora
 from vglamm_jax.models.attention import attention, cached_attention
 from vglamm_jax.sharding import BATCH, shard
 
@@ -85,27 +85,26 @@ def rotate(x: jax.Array, rope: Rope) -> jax.Array:
 class Attention(nnx.Module):
     def __init__(self, cfg: LlmConfig, rngs: nnx.Rngs):
         self.cfg = cfg
-        queries, keys = cfg.heads * cfg.head_dim, cfg.kv_heads * cfg.head_dim
         if cfg.fused:
-            self.qkv_proj = nnx.Linear(cfg.width, queries + 2 * keys, use_bias=False, rngs=rngs)
+            self.qkv_proj = lora.linear(cfg, "self_attn.qkv_proj", rngs)
         else:
-            self.q_proj = nnx.Linear(cfg.width, queries, use_bias=False, rngs=rngs)
-            self.k_proj = nnx.Linear(cfg.width, keys, use_bias=False, rngs=rngs)
-            self.v_proj = nnx.Linear(cfg.width, keys, use_bias=False, rngs=rngs)
-        self.o_proj = nnx.Linear(queries, cfg.width, use_bias=False, rngs=rngs)
+            self.q_proj = lora.linear(cfg, "self_attn.q_proj", rngs)
+            self.k_proj = lora.linear(cfg, "self_attn.k_proj", rngs)
+            self.v_proj = lora.linear(cfg, "self_attn.v_proj", rngs)
+        self.o_proj = lora.linear(cfg, "self_attn.o_proj", rngs)
 
-    def project(self, x: jax.Array) -> list[jax.Array]:
+    def project(self, x: jax.Array, dropout: jax.Array | None = None) -> list[jax.Array]:
         """[B, S, width] -> q [B, S, heads, head_dim] and k, v [B, S, kv_heads, head_dim]."""
         cfg = self.cfg
         if cfg.fused:
             queries, keys = cfg.heads * cfg.head_dim, cfg.kv_heads * cfg.head_dim
-            qkv = jnp.split(self.qkv_proj(x), [queries, queries + keys], axis=-1)
+            qkv = jnp.split(lora.apply(self.qkv_proj, x, dropout), [queries, queries + keys], axis=-1)
         else:
-            qkv = self.q_proj(x), self.k_proj(x), self.v_proj(x)
+            qkv = [lora.apply(matrix, x, dropout) for matrix in (self.q_proj, self.k_proj, self.v_proj)]
         return [shard(y.reshape(*x.shape[:2], -1, cfg.head_dim), BATCH, None, "tensor") for y in qkv]
 
-    def __call__(self, x, rope, key_valid, cache=None, layer=0, prefill=True):
-        q, k, v = self.project(x)
+    def __call__(self, x, rope, key_valid, cache=None, layer=0, prefill=True, dropout=None):
+        q, k, v = self.project(x, dropout)
         q, k = rotate(q, rope), rotate(k, rope)
         if cache is not None:
             cache = cache.write(layer, k, v)
@@ -116,25 +115,25 @@ class Attention(nnx.Module):
             out = cached_attention(q, cache.k[layer], cache.v[layer], q_offset=cache.index, **rule)
         else:
             out = attention(q, cache.k[layer], cache.v[layer], causal=True, q_offset=cache.index, **rule)
-        return self.o_proj(out.reshape(*x.shape[:2], -1)), cache
+        return lora.apply(self.o_proj, out.reshape(*x.shape[:2], -1), dropout), cache
 
 
 class Mlp(nnx.Module):
     def __init__(self, cfg: LlmConfig, rngs: nnx.Rngs):
         self.fused = cfg.fused
         if cfg.fused:
-            self.gate_up_proj = nnx.Linear(cfg.width, 2 * cfg.mlp_width, use_bias=False, rngs=rngs)
+            self.gate_up_proj = lora.linear(cfg, "mlp.gate_up_proj", rngs)
         else:
-            self.gate_proj = nnx.Linear(cfg.width, cfg.mlp_width, use_bias=False, rngs=rngs)
-            self.up_proj = nnx.Linear(cfg.width, cfg.mlp_width, use_bias=False, rngs=rngs)
-        self.down_proj = nnx.Linear(cfg.mlp_width, cfg.width, use_bias=False, rngs=rngs)
+            self.gate_proj = lora.linear(cfg, "mlp.gate_proj", rngs)
+            self.up_proj = lora.linear(cfg, "mlp.up_proj", rngs)
+        self.down_proj = lora.linear(cfg, "mlp.down_proj", rngs)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, dropout: jax.Array | None = None) -> jax.Array:
         if self.fused:
-            gate, up = jnp.split(self.gate_up_proj(x), 2, axis=-1)
+            gate, up = jnp.split(lora.apply(self.gate_up_proj, x, dropout), 2, axis=-1)
         else:
-            gate, up = self.gate_proj(x), self.up_proj(x)
-        return self.down_proj(shard(jax.nn.silu(gate) * up, BATCH, None, "tensor"))
+            gate, up = (lora.apply(matrix, x, dropout) for matrix in (self.gate_proj, self.up_proj))
+        return lora.apply(self.down_proj, shard(jax.nn.silu(gate) * up, BATCH, None, "tensor"), dropout)
 
 
 class Block(nnx.Module):
@@ -144,11 +143,11 @@ class Block(nnx.Module):
         self.post_attention_layernorm = nnx.RMSNorm(cfg.width, epsilon=cfg.norm_eps, rngs=rngs)
         self.mlp = Mlp(cfg, rngs)
 
-    def __call__(self, x, *args, **kwargs):
+    def __call__(self, x, *args, dropout=None, **kwargs):
         x = shard(x, BATCH)
-        out, cache = self.self_attn(self.input_layernorm(x), *args, **kwargs)
+        out, cache = self.self_attn(self.input_layernorm(x), *args, dropout=dropout, **kwargs)
         x = x + out
-        return x + self.mlp(self.post_attention_layernorm(x)), cache
+        return x + self.mlp(self.post_attention_layernorm(x), dropout), cache
 
 
 class CausalLM(nnx.Module):
@@ -190,6 +189,7 @@ class CausalLM(nnx.Module):
         *,
         prefill: bool = False,
         remat: bool = False,
+        dropout: jax.Array | None = None,
     ) -> tuple[jax.Array, KVCache | None]:
         """Embeddings [B, S, width] -> hidden states after the final norm [B, S, width], and the cache.
 
@@ -200,14 +200,23 @@ class CausalLM(nnx.Module):
           cache: where keys and values go, from its `index` on, which moves on by S.
           prefill: the cache is empty, so that the S rows are all there is to attend to.
           remat: recompute each block's activations in the backward pass.
+          dropout: key for the dropout of LoRA; None = none. Training alone has a use for it, so not with a cache.
+
+        Raises:
+          ValueError: dropout with a cache.
         """
         rope = rope_angles(self.cfg, positions)
         if cache is None:
 
-            def apply(block, x):
-                return block(x, rope, key_valid)[0]
+            def apply(block, carry):
+                x, layer = carry
+                key = None if dropout is None else jax.random.fold_in(dropout, layer)
+                return block(x, rope, key_valid, dropout=key)[0], layer + 1
 
-            return self.norm(layers.run(self.blocks, embeds, apply, remat=remat)), None
+            return self.norm(layers.run(self.blocks, (embeds, 0), apply, remat=remat)[0]), None
+
+        if dropout is not None:
+            raise ValueError("dropout is for training: it does not go with a cache")
 
         def step(block, carry):
             x, cache, layer = carry

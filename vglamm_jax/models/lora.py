@@ -1,0 +1,160 @@
+"""Low-rank adaptation of the language model: `x W + dropout(x) A B * scale` (facts 5.2).
+
+A and B lie beside the kernel they adapt (`qkv_proj/kernel`, `qkv_proj/lora_a`, `qkv_proj/lora_b`), so that
+names, checkpoints and sharding of the base stay what they are without LoRA.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from vglamm_jax.config import LlmConfig, LoraConfig
+
+Module = TypeVar("Module", bound=nnx.Module)
+
+
+class LoRAParam(nnx.Param):
+    """A low-rank factor. In filters it must come before `nnx.Param`, of which it is a kind."""
+
+
+class LoRALinear(nnx.Linear):
+    """A matrix without bias, kernel [inputs, outputs], with lora_a [inputs, rank] and lora_b [rank, outputs].
+
+    B starts at zero, A uniform as PyTorch's Linear does. `salt` tells the dropout of this matrix from that of
+    the others, which all get the same key.
+    """
+
+    def __init__(self, inputs: int, outputs: int, lora: LoraConfig, salt: int, *, rngs: nnx.Rngs):
+        super().__init__(inputs, outputs, use_bias=False, rngs=rngs)
+        self.lora, self.salt = lora, salt
+        self.lora_a = LoRAParam(_initial_a(rngs, (inputs, lora.rank)))
+        self.lora_b = LoRAParam(jnp.zeros((lora.rank, outputs)))
+
+    def __call__(self, x: jax.Array, dropout: jax.Array | None = None) -> jax.Array:
+        """[..., inputs] -> [..., outputs] in the dtype of the plain matrix; `dropout` is a key, None turns it off."""
+        y = super().__call__(x)
+        a, b = self.lora_a[...], self.lora_b[...]
+        x = x.astype(a.dtype)
+        if dropout is not None and self.lora.dropout:
+            keep = jax.random.bernoulli(jax.random.fold_in(dropout, self.salt), 1 - self.lora.dropout, x.shape)
+            x = jnp.where(keep, x / (1 - self.lora.dropout), 0)
+        return y + (x @ a @ b * self.lora.scale).astype(y.dtype)
+
+    def merged_kernel(self) -> jax.Array:
+        """`W + scale * A B`, computed in float32 and rounded once, to the kernel's dtype."""
+        kernel, a, b = (p[...].astype(jnp.float32) for p in (self.kernel, self.lora_a, self.lora_b))
+        delta = jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
+        return (kernel + self.lora.scale * delta).astype(self.kernel[...].dtype)
+
+
+def _initial_a(rngs: nnx.Rngs, shape: tuple[int, ...]) -> jax.Array:
+    """Kaiming-uniform with a = sqrt(5): uniform within 1 / sqrt(inputs)."""
+    bound = shape[-2] ** -0.5
+    return jax.random.uniform(rngs.params(), shape, minval=-bound, maxval=bound)
+
+
+def adapted(cfg: LlmConfig) -> dict[str, tuple[int, int]]:
+    """The matrices of a block that `cfg.lora` adapts, in the model's order: `self_attn.qkv_proj` -> sizes.
+
+    Raises:
+      ValueError: a target that the model has not; names those there are. A rank below one.
+    """
+    if cfg.lora is None:
+        return {}
+    if cfg.lora.rank < 1:
+        raise ValueError(f"llm.lora.rank={cfg.lora.rank} must be at least 1; for no LoRA leave llm.lora out")
+    leaves = {name.rpartition(".")[2]: name for name in cfg.linears}
+    unknown = sorted(set(cfg.lora.targets) - set(leaves))
+    if unknown or not cfg.lora.targets:
+        raise ValueError(
+            f"llm.lora.targets: {', '.join(unknown) or 'none given'}; this model has {', '.join(leaves)} "
+            '(`llm.lora_targets("q_proj,v_proj")` finds them by parts of their names)'
+        )
+    return {name: cfg.linears[name] for leaf, name in leaves.items() if leaf in cfg.lora.targets}
+
+
+def linear(cfg: LlmConfig, name: str, rngs: nnx.Rngs) -> nnx.Linear:
+    """The matrix `name` of `cfg.linears`, with LoRA where `cfg.lora` says so."""
+    inputs, outputs = cfg.linears[name]
+    if name in adapted(cfg):
+        return LoRALinear(inputs, outputs, cfg.lora, list(cfg.linears).index(name), rngs=rngs)
+    return nnx.Linear(inputs, outputs, use_bias=False, rngs=rngs)
+
+
+def apply(matrix: nnx.Linear, x: jax.Array, dropout: jax.Array | None = None) -> jax.Array:
+    """The matrix on x; only those with LoRA have a use for the key."""
+    return matrix(x, dropout) if isinstance(matrix, LoRALinear) else matrix(x)
+
+
+def attach(model: Module, lora: LoraConfig, rngs: nnx.Rngs) -> Module:
+    """The same model with new, still ineffective LoRA in its language model; shares the arrays.
+
+    Args:
+      model: a `CausalLM`, or a model that has one, with weights; its blocks a stack or a list.
+
+    Raises:
+      ValueError: unknown targets, or a model that has LoRA already (merge it first).
+    """
+
+    def wrapped(name: str, cfg: LlmConfig, plain: nnx.Linear) -> nnx.Linear:
+        if isinstance(plain, LoRALinear):
+            raise ValueError("this model has LoRA already: merge it before attaching another")
+        if name not in adapted(cfg):
+            return plain
+        shell = nnx.eval_shape(lambda: linear(cfg, name, nnx.Rngs(0)))
+        lead = plain.kernel[...].shape[:-2]
+        inputs, outputs = cfg.linears[name]
+        a, b = _initial_a(rngs, (*lead, inputs, lora.rank)), jnp.zeros((*lead, lora.rank, outputs))
+        shell.kernel, shell.lora_a, shell.lora_b = plain.kernel, LoRAParam(a), LoRAParam(b)
+        return shell
+
+    return _rebuilt(model, lora, wrapped)
+
+
+def merge(model: Module) -> Module:
+    """The same model without LoRA: kernels become `W + scale * A B` (see `merged_kernel`), the rest is shared.
+
+    Args:
+      model: a `CausalLM`, or a model that has one; its blocks a stack or a list. One without LoRA comes back equal.
+    """
+
+    def plain(name: str, cfg: LlmConfig, matrix: nnx.Linear) -> nnx.Linear:
+        if not isinstance(matrix, LoRALinear):
+            return matrix
+        shell = nnx.eval_shape(lambda: linear(cfg, name, nnx.Rngs(0)))
+        shell.kernel = nnx.Param(matrix.merged_kernel())
+        return shell
+
+    return _rebuilt(model, None, plain)
+
+
+def _rebuilt(
+    model: Module, lora: LoraConfig | None, replace: Callable[[str, LlmConfig, nnx.Linear], nnx.Linear]
+) -> Module:
+    """A copy of the modules, arrays shared, with every matrix of the blocks replaced and configs to match."""
+    model = jax.tree.map(lambda x: x, model)
+    modules = [module for _, module in nnx.iter_modules(model)]
+    llm = next((m for m in modules if isinstance(getattr(m, "cfg", None), LlmConfig) and hasattr(m, "blocks")), None)
+    if llm is None:
+        raise ValueError(f"{type(model).__name__} holds no language model to adapt")
+    cfg = dataclasses.replace(llm.cfg, lora=lora)
+    names = {name.rpartition(".")[2]: name for name in cfg.linears}
+    for module in modules:
+        module_cfg = getattr(module, "cfg", None)
+        if module_cfg is not None:
+            module.cfg = _with_llm(module_cfg, cfg)
+    for module in [module for _, module in nnx.iter_modules(llm.blocks)]:
+        for leaf, name in names.items():
+            if isinstance(getattr(module, leaf, None), nnx.Linear):
+                setattr(module, leaf, replace(name, cfg, getattr(module, leaf)))
+    return model
+
+
+def _with_llm(cfg: Any, llm: LlmConfig) -> Any:
+    if isinstance(cfg, LlmConfig):
+        return llm
+    return dataclasses.replace(cfg, llm=llm) if isinstance(getattr(cfg, "llm", None), LlmConfig) else cfg
