@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 
-from vglamm_jax.data.fields import Problem, short
+from vglamm_jax.data.fields import BOX, COUNT, MAP, SIZE, TEXT, TEXTS, Kind, Problem, short
 from vglamm_jax.data.markup import MARKERS, Phrase
 from vglamm_jax.data.masks import MaskError, Rle, area, check
 from vglamm_jax.data.schema import KINDS, TASKS, Example, Media, Obj, Turn
+
+RLE = Kind("an Rle or None", lambda value: isinstance(value, Rle))
 
 
 def validate(example: Example, max_objects: int | None = None) -> list[Problem]:
@@ -13,6 +15,8 @@ def validate(example: Example, max_objects: int | None = None) -> list[Problem]:
 
     `max_objects` is the number of [SEG] a conversation may have (the original supervises 4, facts 5.3).
     """
+    if problems := list(wrong_types(example)):
+        return problems
     problems = [*_identity(example), *_media(example.media)]
     frames = example.media.length
     for i, thing in enumerate(example.objects):
@@ -23,6 +27,28 @@ def validate(example: Example, max_objects: int | None = None) -> list[Problem]:
     if max_objects is not None:
         problems += _too_many(example, max_objects)
     return problems
+
+
+def wrong_types(example: Example) -> Iterator[Problem]:
+    """What JSON could not have brought in, but a program that builds examples can."""
+    media, turns, objects = example.media, enumerate(example.turns), enumerate(example.objects)
+    texts = {"id": example.id, "source": example.source, "split": example.split, "media.kind": media.kind}
+    checks = [(name, value, TEXT) for name, value in texts.items()]
+    checks += [("media.size", media.size, SIZE), ("media.length", media.length, COUNT), ("meta", example.meta, MAP)]
+    checks += [("media.frames", media.frames, TEXTS)] if media.frames else []
+    for i, thing in objects:
+        checks.append((f"objects[{i}].id", thing.id, TEXT))
+        checks += [(f"objects[{i}].masks", frame, COUNT) for frame in thing.masks]
+        checks += [(f"objects[{i}].masks[{f}]", rle, RLE) for f, rle in thing.masks.items() if rle is not None]
+        checks += [(f"objects[{i}].boxes[{f}]", box, BOX) for f, box in thing.boxes.items()]
+    for i, turn in turns:
+        checks += [(f"turns[{i}].{name}", getattr(turn, name), TEXT) for name in ("question", "answer", "task")]
+        for j, phrase in enumerate(turn.phrases):
+            checks += [(f"turns[{i}].phrases[{j}]", end, COUNT) for end in (phrase.start, phrase.end)]
+            checks.append((f"turns[{i}].phrases[{j}].objects", phrase.objects, TEXTS))
+    for field, value, kind in checks:
+        if not kind.fits(value):
+            yield Problem(field, f"is {short(value)}", f"write {kind.name}")
 
 
 def _identity(example: Example) -> Iterator[Problem]:
