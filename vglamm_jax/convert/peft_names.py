@@ -20,17 +20,11 @@ NAMED_FACTOR = re.compile(r"\.(lora_\w+)\.([^.]+)\.(weight|bias)$")
 NAMED_MODULE = re.compile(r"\.modules_to_save\.([^.]+)\.")
 FACTOR = re.compile(r"^(?P<matrix>.+)\.lora_(?P<side>[AB])\.weight$")
 BLOCK = re.compile(r"^model\.layers\.(?P<layer>\d+)\.(?P<name>(self_attn|mlp)\.\w+)$")
-ORDER = [
-    "qkv_proj",
-    "q_proj",
-    "k_proj",
-    "v_proj",
-    "o_proj",
-    "gate_up_proj",
-    "gate_proj",
-    "up_proj",
-    "down_proj",
-]  # of `LlmConfig.linears`
+# Of `LlmConfig.linears`, fused or not.
+ORDER = (
+    *("qkv_proj", "q_proj", "k_proj", "v_proj", "o_proj"),
+    *("gate_up_proj", "gate_proj", "up_proj", "down_proj"),
+)
 
 Factors = dict[str, dict[str, LazyTensor]]  # matrix -> {"A": tensor, "B": tensor}
 
