@@ -53,7 +53,7 @@ def collect(rows: Iterable[Row], check: Callable[[Media], list[Problem]] | None 
     found: dict[str, Stats] = {}
     for row in rows:
         example = row.example
-        name = "?" if example is None else f"{example.source}/{example.split}"
+        name = "no example" if example is None else f"{example.source}/{example.split}"
         stats = found.setdefault(name, Stats())
         if row.problems or example is None:
             stats.bad += 1
