@@ -1,0 +1,69 @@
+"""Every public data set by name: the module of this folder that reads it, and the options that choose it there."""
+
+import importlib
+import inspect
+import itertools
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from vglamm_jax.data.schema import BadRecord, Example
+
+Part = tuple[int, int]
+WHOLE: Part = (0, 1)
+
+
+class Source(NamedTuple):
+    module: str  # in vglamm_jax/data/sources
+    about: str
+    options: Mapping[str, Any] = MappingProxyType({})
+
+
+SOURCES: dict[str, Source] = {
+    # Images: `root` is the original's `dataset_dir`.
+    "ade20k": Source("ade20k", "scenes, 150 classes"),
+    "cocostuff": Source("cocostuff", "COCO with things and stuff, 182 classes"),
+    "mapillary": Source("mapillary", "streets, Mapillary Vistas v2"),
+    "pascal_part": Source("pascal_part", "parts of PASCAL VOC objects"),
+    "paco_lvis": Source("paco_lvis", "objects and their parts, PACO on LVIS"),
+    "refclef": Source("refer_seg", "referring expressions, ImageCLEF", {"dataset": "refclef"}),
+    "refcoco": Source("refer_seg", "referring expressions, COCO", {"dataset": "refcoco"}),
+    "refcoco+": Source("refer_seg", "referring expressions without places, COCO", {"dataset": "refcoco+"}),
+    "refcocog": Source("refer_seg", "long referring expressions, COCO", {"dataset": "refcocog"}),
+    "grefcoco": Source("refer_seg", "expressions of none, one or several objects, COCO", {"dataset": "grefcoco"}),
+    "llava_instruct": Source("llava_instruct", "conversations about COCO images, no masks"),
+    "reason_seg": Source("reason_seg", "questions that take reasoning to know what to segment"),
+    "grandf": Source("grandf", "grounded captions written by people, GranD-f", {"dataset": "grandf"}),
+    "openpsg_gcg": Source("grandf", "grounded captions, OpenPSG", {"dataset": "openpsg"}),
+    "flickr_gcg": Source("flickr_gcg", "grounded captions, Flickr30k"),
+    "refcocog_gcg": Source("refcocog_gcg", "grounded captions, RefCOCOg"),
+    # Videos: `root` is the original's `video_dataset_dir`.
+}
+
+
+def source_named(name: str) -> Source:
+    """Raises ValueError naming those there are."""
+    if name not in SOURCES:
+        raise ValueError(f"no data set {name!r}: choose one of {', '.join(SOURCES)}")
+    return SOURCES[name]
+
+
+def examples(
+    name: str, root: str | Path, split: str, part: Part = WHOLE, **options: Any
+) -> Iterator[Example | BadRecord]:
+    """Records of a data set by its name.
+
+    part: (k, n) reads every n-th record from the k-th on, for n readers side by side. A source whose `examples` takes
+        `part` does not even open the others; with the rest they are read and dropped.
+
+    Raises:
+        ValueError: an unknown name, or a split the data set does not have.
+        FileNotFoundError: a file the data set consists of is missing; names the layout.
+    """
+    source = source_named(name)
+    function = importlib.import_module(f"vglamm_jax.data.sources.{source.module}").examples
+    options = {**source.options, **options}
+    if "part" in inspect.signature(function).parameters:
+        return iter(function(Path(root), split, part=part, **options))
+    return itertools.islice(function(Path(root), split, **options), part[0], None, part[1])
