@@ -52,7 +52,8 @@ def read_adapter(folder: Path, llm: LlmConfig | None = None) -> tuple[LoraConfig
         lost.append("it holds no factors (`...lora_A.weight`)")
     if settings or lost:
         lines = [*(f"{path.name}: {line}" for line in settings), *(f"{weights.name}: {line}" for line in lost)]
-        raise CheckpointError("\n  ".join([f"{folder}: this adapter cannot be used; {peft_config.REMEDY}", *lines]))
+        remedy = f"; {peft_config.REMEDY}" if settings else ""
+        raise CheckpointError("\n  ".join([f"{folder}: this adapter cannot be used{remedy}", *lines]))
     return peft_config.lora_config(values, last_parts(target_names(factors))), factors | plain
 
 
