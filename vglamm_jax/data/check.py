@@ -98,7 +98,9 @@ def _object(thing: Obj, where: str, size: tuple[int, int], frames: int) -> Itera
     for frame in sorted({*thing.masks, *thing.boxes}):
         if not 0 <= frame < frames:
             name = "masks" if frame in thing.masks else "boxes"
-            yield Problem(f"{where}.{name}[{frame}]", f"the media has {frames} frames", "frames count from 0")
+            yield Problem(
+                f"{where}.{name}[{frame}]", f"the media has {frames} frames", f"they count from 0 to {frames - 1}"
+            )
     for frame, rle in thing.masks.items():
         if rle is not None:
             yield from _rle(rle, f"{where}.masks[{frame}]", size)
