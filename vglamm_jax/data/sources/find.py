@@ -1,25 +1,23 @@
 """Records from a path, whatever lies there: people's own data in one of three forms, or a public set by its name."""
 
-import importlib
-import pkgutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from vglamm_jax.data import sources
 from vglamm_jax.data.fields import Problem
 from vglamm_jax.data.schema import BadRecord
-from vglamm_jax.data.sources import own_coco, own_davis, own_jsonl
+from vglamm_jax.data.sources import own_coco, own_davis, own_jsonl, registry
 from vglamm_jax.data.sources.own import DataError, Row, checked
 
 OWN = {"davis": own_davis, "jsonl": own_jsonl, "coco": own_coco}
-_HELPERS = ("own", "find")
 
 
-def rows(path: Path, split: str | None = None, source: str | None = None, max_objects: int | None = None):
+def rows(
+    path: Path, split: str | None = None, source: str | None = None, max_objects: int | None = None
+) -> Iterator[Row]:
     """Validated rows of the data at `path`; `source` names the form or set, found out by itself for own data.
 
     Raises:
-        DataError: nothing there that is known, or no such source or split.
+        ValueError: nothing there that is known, or no such source or split.
     """
     path = Path(path)
     if not path.exists():
@@ -49,12 +47,6 @@ def root_of(path: Path) -> Path:
     return Path(path) if Path(path).is_dir() else Path(path).parent
 
 
-def source_names() -> list[str]:
-    """Modules of this folder that read a data set."""
-    names = [module.name for module in pkgutil.iter_modules(sources.__path__)]
-    return sorted([*OWN, *(name for name in names if name not in _HELPERS and not name.startswith(("own_", "_")))])
-
-
 def _own_rows(path: Path, split: str | None, source: str | None) -> Iterator[Row]:
     module = OWN[source or kind_of(path)]
     if split is not None:
@@ -63,10 +55,7 @@ def _own_rows(path: Path, split: str | None, source: str | None) -> Iterator[Row
 
 
 def _public_rows(path: Path, split: str, source: str) -> Iterator[Row]:
-    if source not in source_names():
-        raise DataError(f"no source {source!r}: choose one of {', '.join(source_names())}")
-    module = importlib.import_module(f"{sources.__name__}.{source}")
-    for record in module.examples(path, split):
+    for record in registry.examples(source, path, split):
         if isinstance(record, BadRecord):
             yield Row(record.source, record.id, None, (Problem("record", record.reason, "it is left out"),))
         else:
