@@ -4,10 +4,11 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from vglamm_jax.data import templates
 from vglamm_jax.data.check import validate
 from vglamm_jax.data.fields import Problem
 from vglamm_jax.data.image_files import SUFFIXES
-from vglamm_jax.data.markup import Phrase
+from vglamm_jax.data.markup import parse_marked
 from vglamm_jax.data.schema import BadRecord, Example, Turn
 
 SPLITS = ("train", "validation", "val", "valid", "valid_u", "test")  # names that are looked for
@@ -52,15 +53,27 @@ def records(source: str, rows: Iterable[Row]) -> Iterator[Example | BadRecord]:
 def segment_turn(expression: str, objects: Iterable[str], kind: str) -> Turn:
     """The request for a mask of what the expression names, and its answer: one [SEG] of all its objects.
 
-    With `Turn.expression` set, training may word the request in other ways.
+    Training words request and answer in other ways, too (`data/templates.py`).
     """
-    answer = "Sure, ."
+    answer, phrases = parse_marked(templates.SEGMENT_ANSWERS[0], [tuple(objects)])
     return Turn(
-        question=f"Please segment {expression} in this {kind}.",
+        question=templates.fill(templates.SEGMENT[kind][0], expression, kind),
         answer=answer,
-        phrases=(Phrase(len(answer) - 1, len(answer) - 1, tuple(objects)),),
+        phrases=phrases,
         task="segment",
         expression=expression,
+    )
+
+
+def describe_turn(caption: str, kind: str) -> Turn:
+    """The request for a description, and a caption with "[SEG:ids]" as its answer.
+
+    Raises:
+        MarkupError: markers that do not fit together.
+    """
+    answer, phrases = parse_marked(caption)
+    return Turn(
+        question=templates.fill(templates.DESCRIBE[kind][0], kind=kind), answer=answer, phrases=phrases, task="describe"
     )
 
 

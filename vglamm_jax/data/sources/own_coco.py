@@ -20,12 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from vglamm_jax.data.fields import Problem, is_number, short
-from vglamm_jax.data.markup import MarkupError, parse_marked
+from vglamm_jax.data.markup import MarkupError
 from vglamm_jax.data.masks import MaskError, as_rle
 from vglamm_jax.data.schema import BadRecord, Example, Media, Obj, Turn
-from vglamm_jax.data.sources.own import SPLITS, DataError, Row, records, segment_turn, tidy
-
-QUESTION = "Please describe this {kind} in detail, with a mask for each object you name."
+from vglamm_jax.data.sources.own import SPLITS, DataError, Row, describe_turn, records, segment_turn, tidy
 
 
 def examples(
@@ -218,11 +216,9 @@ class _File:
     def _turns(self, objects: list[Obj], expressions, captions, problems: list[Problem]) -> Iterator[Turn]:
         for where, entry in captions:
             try:
-                text, phrases = parse_marked(" ".join(str(entry.get("caption", "")).split()))
+                yield describe_turn(" ".join(str(entry.get("caption", "")).split()), self.kind)
             except MarkupError as error:
                 problems.append(Problem(f"{where}.caption", str(error), "write <p> a dog </p> [SEG:annotation id]"))
-                continue
-            yield Turn(question=QUESTION.format(kind=self.kind), answer=text, phrases=phrases, task="describe")
         for where, entry in expressions:
             ids, text = entry.get("annotation_ids"), tidy(str(entry.get("expression", "")))
             if not text or not isinstance(ids, list):
