@@ -51,10 +51,10 @@ def test_bad_rows_are_explained(folder, tmp_path, capsys):
         "        -> write text\n"
         "train.jsonl:3  id late\n"
     )
-    assert "no frame between 5 s and 6 s; the video lasts 0.38 s" in out
+    assert "media.clip: is [5.0, 6.0], but the media ends at 0.5 s" in out
     assert f"media: {folder / 'b.mp4'} is missing" in out
     assert "has 1 frames of 32x24, but the example says 4" in out
-    assert "5 rows, 4 with problems:\n         3  media\n" in out
+    assert "5 rows, 4 with problems:\n         2  media\n" in out
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["rows"] == 5 and [row["place"][-1] for row in report["bad"]] == list("2345")
     assert report["bad"][0]["problems"][1] == {"field": "turns[0].answer", "what": "is missing", "fix": "write text"}
