@@ -33,7 +33,7 @@ def example() -> Example:
     masks = {0: RLE, 1: None}
     return Example(
         id="chase",
-        media=Media(kind="video", path="chase.mp4", size=(4, 6), length=3, fps=24.0, clip=(0.0, 2.0)),
+        media=Media(kind="video", path="chase.mp4", size=(4, 6), length=3, fps=24.0, clip=(0.0, 0.1)),
         objects=(
             Obj(id="dog", category="dog", masks=masks, boxes={0: (2.0, 1.0, 2.0, 2.0)}),
             Obj(id="cat1", masks=masks),
@@ -45,7 +45,7 @@ def example() -> Example:
                 answer=ANSWER,
                 phrases=(Phrase(0, 5, ("dog",)), Phrase(13, 21, ("cat1", "cat2"))),
                 task="describe",
-                time_span=(0.5, 1.5),
+                time_span=(0.05, 0.1),
             ),
             Turn(question="Segment the bird.", answer="Sure, .", phrases=(Phrase(6, 6),), task="segment"),
         ),
@@ -102,7 +102,9 @@ def test_markers_that_do_not_fit_are_errors(text, objects, reason):
 
 def test_json_is_lossless_and_as_documented():
     content = json.loads(json.dumps(to_dict(example())))
-    assert from_dict(content) == example() and validate(example(), max_objects=3) == []
+    assert (
+        from_dict(content) == from_dict(content, trusted=True) == example() and validate(example(), max_objects=3) == []
+    )
     assert content["schema"] == "vglamm.example/1" and "independent" not in content
     assert content["media"] == {
         "kind": "video",
@@ -110,7 +112,7 @@ def test_json_is_lossless_and_as_documented():
         "length": 3,
         "path": "chase.mp4",
         "fps": 24.0,
-        "clip": [0.0, 2.0],
+        "clip": [0.0, 0.1],
     }
     assert content["objects"][0] == {
         "id": "dog",
@@ -259,6 +261,15 @@ def change(**changes) -> Example:
         ({"turn_phrases": (Phrase(2, 5), Phrase(0, 1))}, ["phrases[1]: 'A' overlaps the phrase before"]),
         ({"turn_phrases": (Phrase(0, 5, ("fox",)),)}, ["objects: no object 'fox' ('A dog'); known ids: cat1, cat2"]),
         ({"turn_phrases": (Phrase(0, 5, ("dog", "dog")),)}, ["phrases[0].objects: names an object twice"]),
+        (
+            {"turn_phrases": (Phrase(0, 5, ("dog", "cat2")),), "thing_masks": {1: RLE}},
+            ["no frame has masks of all of dog,"],
+        ),
+        (
+            {"turn_time_span": (24.0, 36.0)},
+            ["is [24.0, 36.0], but the media ends at 0.125 s; write seconds, not frames"],
+        ),
+        ({"media_size": [4, 6]}, ["media: is ([4, 6], (), (0.0, 0.1)); write tuples, not lists"]),
         ({"turn_phrases": (Phrase(0, np.int64(5), "dog"),)}, ["phrases[0]: is np.int64(5)", "objects: is 'dog'"]),
         ({"thing_masks": {"0": BLOCK}}, ["objects[0].masks: is '0'", "masks[0]: is array("]),
     ],

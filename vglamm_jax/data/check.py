@@ -8,6 +8,7 @@ from vglamm_jax.data.masks import MaskError, Rle, area, check
 from vglamm_jax.data.schema import KINDS, TASKS, Example, Media, Obj, Turn
 
 RLE = Kind("an Rle or None", lambda value: isinstance(value, Rle))
+TUPLES = Kind("tuples, not lists", lambda value: not any(isinstance(one, list) for one in value))
 
 
 def validate(example: Example, max_objects: int | None = None) -> list[Problem]:
@@ -21,9 +22,10 @@ def validate(example: Example, max_objects: int | None = None) -> list[Problem]:
     frames = example.media.length
     for i, thing in enumerate(example.objects):
         problems += _object(thing, f"objects[{i}]", example.media.size, frames)
-    ids = {thing.id for thing in example.objects}
+    things = {thing.id: thing for thing in example.objects}
     for i, turn in enumerate(example.turns):
-        problems += _turn(turn, f"turns[{i}]", ids)
+        problems += _turn(turn, f"turns[{i}]", example.media)
+        problems += _phrases(turn, f"turns[{i}]", things)
     if max_objects is not None:
         problems += _too_many(example, max_objects)
     return problems
@@ -35,7 +37,7 @@ def wrong_types(example: Example) -> Iterator[Problem]:
     texts = {"id": example.id, "source": example.source, "split": example.split, "media.kind": media.kind}
     checks = [(name, value, TEXT) for name, value in texts.items()]
     checks += [("media.size", media.size, SIZE), ("media.length", media.length, COUNT), ("meta", example.meta, MAP)]
-    checks += [("media.frames", media.frames, TEXTS)] if media.frames else []
+    checks += [("media.frames", media.frames, TEXTS), ("media", (media.size, media.frames, media.clip), TUPLES)]
     for i, thing in objects:
         checks.append((f"objects[{i}].id", thing.id, TEXT))
         checks += [(f"objects[{i}].masks", frame, COUNT) for frame in thing.masks]
@@ -76,7 +78,7 @@ def _media(media: Media) -> Iterator[Problem]:
     if media.fps is not None and media.fps <= 0:
         yield Problem("media.fps", f"is {media.fps}", "write frames per second, or leave it out")
     if media.clip is not None:
-        yield from _span(media.clip, "media.clip")
+        yield from _span(media.clip, "media.clip", media)
 
 
 def _length(media: Media) -> Iterator[Problem]:
@@ -122,7 +124,7 @@ def _rle(rle: Rle, where: str, size: tuple[int, int]) -> Iterator[Problem]:
             yield Problem(where, "is empty", "write null for a frame the object is not visible in")
 
 
-def _turn(turn: Turn, where: str, ids: set[str]) -> Iterator[Problem]:
+def _turn(turn: Turn, where: str, media: Media) -> Iterator[Problem]:
     if not turn.question.strip():
         yield Problem(f"{where}.question", "is empty", "write what the user asks")
     if not turn.answer.strip() and not turn.phrases:
@@ -135,13 +137,12 @@ def _turn(turn: Turn, where: str, ids: set[str]) -> Iterator[Problem]:
     if turn.task not in TASKS:
         yield Problem(f"{where}.task", f"is {short(turn.task)}", f"write one of {', '.join(TASKS)}")
     if turn.time_span is not None:
-        yield from _span(turn.time_span, f"{where}.time_span")
+        yield from _span(turn.time_span, f"{where}.time_span", media)
     elif turn.task == "locate":
         yield Problem(f"{where}.time_span", "is missing", "a turn that locates says when: [start, end] in seconds")
-    yield from _phrases(turn, where, ids)
 
 
-def _phrases(turn: Turn, where: str, ids: set[str]) -> Iterator[Problem]:
+def _phrases(turn: Turn, where: str, things: dict[str, Obj]) -> Iterator[Problem]:
     end, last = 0, None
     for i, phrase in enumerate(turn.phrases):
         place = f"{where}.phrases[{i}]"
@@ -152,22 +153,32 @@ def _phrases(turn: Turn, where: str, ids: set[str]) -> Iterator[Problem]:
             yield Problem(place, f"{_words(turn, phrase)} overlaps the phrase before", "order phrases, apart or equal")
         elif phrase.start < phrase.end and not _words(turn, phrase)[1:-1].strip():
             yield Problem(place, "has only spaces", "start and end count characters of the answer, end excluded")
-        for id in phrase.objects:
-            if id not in ids:
-                fix = f"known ids: {', '.join(sorted(ids)) or 'none'}"
-                yield Problem(f"{place}.objects", f"no object {id!r} ({_words(turn, phrase)})", fix)
-        if len(set(phrase.objects)) < len(phrase.objects):
-            yield Problem(f"{place}.objects", "names an object twice", "name it once")
+        yield from _referred(phrase, _words(turn, phrase), f"{place}.objects", things)
         end, last = max(end, phrase.end), (phrase.start, phrase.end)
+
+
+def _referred(phrase: Phrase, words: str, where: str, things: dict[str, Obj]) -> Iterator[Problem]:
+    for id in phrase.objects:
+        if id not in things:
+            yield Problem(where, f"no object {id!r} ({words})", f"known ids: {', '.join(sorted(things)) or 'none'}")
+    if len(set(phrase.objects)) < len(phrase.objects):
+        yield Problem(where, "names an object twice", "name it once")
+    frames = [set(things[id].masks) for id in phrase.objects if id in things]
+    if all(frames) and frames and not set.intersection(*frames):
+        fix = "annotate them together, with null where one is not visible"
+        yield Problem(where, f"no frame has masks of all of {', '.join(phrase.objects)}", fix)
 
 
 def _words(turn: Turn, phrase: Phrase) -> str:
     return repr(turn.answer[phrase.start : phrase.end])
 
 
-def _span(span: tuple[float, float], where: str) -> Iterator[Problem]:
+def _span(span: tuple[float, float], where: str, media: Media) -> Iterator[Problem]:
     if span[0] < 0 or span[1] <= span[0]:
         yield Problem(where, f"is {list(span)}", "write [start, end] in seconds, the later one last")
+    elif media.fps and 0 < media.length <= span[0] * media.fps:
+        what = f"is {list(span)}, but the media ends at {media.length / media.fps:g} s"
+        yield Problem(where, what, "write seconds, not frames")
 
 
 def _too_many(example: Example, limit: int) -> Iterator[Problem]:

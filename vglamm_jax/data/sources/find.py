@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vglamm_jax.data.fields import Problem
-from vglamm_jax.data.schema import BadRecord
+from vglamm_jax.data.schema import BadRecord, Example
 from vglamm_jax.data.sources import own_coco, own_davis, own_jsonl, registry
-from vglamm_jax.data.sources.own import DataError, Row, checked
+from vglamm_jax.data.sources.own import DataError, Row, checked, records
 
 OWN = {"davis": own_davis, "jsonl": own_jsonl, "coco": own_coco}
 
@@ -25,6 +25,11 @@ def rows(
     if source is None or source in OWN:
         return checked(_own_rows(path, split, source), max_objects)
     return checked(_public_rows(path, split or "train", source), max_objects)
+
+
+def examples(path: Path, split: str | None = None, source: str | None = None) -> Iterator[Example | BadRecord]:
+    """The same as sources give them (`sources/__init__.py`); paths in them are relative to `root_of(path)`."""
+    return records(source or "own", rows(path, split, source))
 
 
 def kind_of(path: Path) -> str:

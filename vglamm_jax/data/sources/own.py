@@ -42,8 +42,8 @@ def checked(rows: Iterable[Row], max_objects: int | None = None) -> Iterator[Row
 
 
 def records(source: str, rows: Iterable[Row]) -> Iterator[Example | BadRecord]:
-    """What `examples` of a source yields: good rows as examples, and a `BadRecord` for each that is not."""
-    for row in checked(rows):
+    """What `examples` of a source yields: good checked rows as examples, and a `BadRecord` for each that is not."""
+    for row in rows:
         if row.problems:
             yield BadRecord(source, f"{row.place}: {row.id}", "; ".join(map(str, row.problems)))
         elif row.example is not None:

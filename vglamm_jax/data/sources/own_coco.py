@@ -23,7 +23,7 @@ from vglamm_jax.data.fields import Problem, is_number, short
 from vglamm_jax.data.markup import MarkupError
 from vglamm_jax.data.masks import MaskError, as_rle
 from vglamm_jax.data.schema import BadRecord, Example, Media, Obj, Turn
-from vglamm_jax.data.sources.own import SPLITS, DataError, Row, describe_turn, records, segment_turn, tidy
+from vglamm_jax.data.sources.own import SPLITS, DataError, Row, checked, describe_turn, records, segment_turn, tidy
 
 
 def examples(
@@ -42,7 +42,8 @@ def examples(
     Raises:
         DataError: no annotation file, not such a file, or none of its pictures anywhere near.
     """
-    return records(source, rows(root, split, images=images, expressions=expressions, captions=captions, source=source))
+    found = rows(root, split, images=images, expressions=expressions, captions=captions, source=source)
+    return records(source, checked(found))
 
 
 def rows(

@@ -22,7 +22,17 @@ from PIL import Image
 from vglamm_jax.data.fields import Problem, short
 from vglamm_jax.data.masks import MaskError, Rle, as_rle, encode
 from vglamm_jax.data.schema import BadRecord, Example, Media, Obj
-from vglamm_jax.data.sources.own import SPLITS, DataError, Row, first_existing, pictures, records, segment_turn, tidy
+from vglamm_jax.data.sources.own import (
+    SPLITS,
+    DataError,
+    Row,
+    checked,
+    first_existing,
+    pictures,
+    records,
+    segment_turn,
+    tidy,
+)
 
 META = "meta_expressions.json"
 
@@ -35,7 +45,7 @@ def examples(
     Raises:
         DataError: no meta_expressions.json, or it is not such a file.
     """
-    return records(source, rows(root, split, source=source, fps=fps))
+    return records(source, checked(rows(root, split, source=source, fps=fps)))
 
 
 def rows(root: Path, split: str = "train", *, source: str = "own", fps: float | None = None) -> Iterator[Row]:

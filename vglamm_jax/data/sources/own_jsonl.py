@@ -22,7 +22,7 @@ from vglamm_jax.data.fields import Problem
 from vglamm_jax.data.masks import Rle, encode
 from vglamm_jax.data.media import VideoError
 from vglamm_jax.data.schema import SCHEMA, BadRecord, Example, SchemaError, from_dict
-from vglamm_jax.data.sources.own import SPLITS, DataError, Row, records
+from vglamm_jax.data.sources.own import SPLITS, DataError, Row, checked, records
 from vglamm_jax.data.video import FOLDER_FPS, open_video
 
 
@@ -32,7 +32,7 @@ def examples(root: Path, split: str = "train") -> Iterator[Example | BadRecord]:
     Raises:
         DataError: no JSONL file at `root` (a folder or one file).
     """
-    return records("own", rows(root, split))
+    return records("own", checked(rows(root, split)))
 
 
 def rows(path: Path, split: str | None = None) -> Iterator[Row]:
