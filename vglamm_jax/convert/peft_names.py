@@ -7,6 +7,7 @@ Canonical names are those of the plain model, the factors beside the matrix they
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
 from vglamm_jax.config import LlmConfig
 from vglamm_jax.convert.engine import LISTED, nearest
@@ -26,10 +27,11 @@ ORDER = (
     *("gate_up_proj", "gate_proj", "up_proj", "down_proj"),
 )
 
+T = TypeVar("T")
 Factors = dict[str, dict[str, LazyTensor]]  # matrix -> {"A": tensor, "B": tensor}
 
 
-def strip_peft(tensors: Mapping[str, LazyTensor]) -> dict[str, LazyTensor]:
+def strip_peft(tensors: Mapping[str, T]) -> dict[str, T]:
     """The same tensors under canonical names; names that PEFT did not touch stay.
 
     Takes every form there is: an adapter file, an in-memory state dict (`lora_A.default.weight`,
