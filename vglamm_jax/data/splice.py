@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vglamm_jax.data.prompts import PLACEHOLDER_ID, seg_mask
+from vglamm_jax.data.prompts import IGNORE, PLACEHOLDER_ID, seg_mask
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,25 +34,30 @@ def expand(ids: Sequence[int], rows: int, seg_token_id: int) -> tuple[np.ndarray
     contiguous group, or when there are some but `rows` is 0.
     """
     ids = np.asarray(ids, np.int32)
-    next_is_seg = seg_mask(ids, seg_token_id)
+    text = np.full(ids.shape, -1, np.int32)
+    return (
+        _insert(ids, ids, np.zeros(rows, np.int32)),
+        _insert(ids, text, np.arange(rows, dtype=np.int32)),
+        _insert(ids, seg_mask(ids, seg_token_id), np.zeros(rows, bool)),
+    )
+
+
+def expand_labels(ids: Sequence[int], labels: Sequence[int], rows: int) -> np.ndarray:
+    """Labels [n] of ids [n] -> int32 [n - placeholders + rows], -100 for visual rows. Raises ValueError as `expand`."""
+    return _insert(np.asarray(ids), np.asarray(labels, np.int32), np.full(rows, IGNORE, np.int32))
+
+
+def _insert(ids: np.ndarray, values: np.ndarray, middle: np.ndarray) -> np.ndarray:
+    """`values` with `middle` in place of the placeholders of `ids`."""
     places = np.flatnonzero(ids == PLACEHOLDER_ID)
     if not places.size:
-        return ids, np.full(ids.shape, -1, np.int32), next_is_seg
+        return values
     first, last = places[0], places[-1]
     if last - first + 1 != places.size:
         raise ValueError("a prompt may hold one video or image only: its placeholders must stand together")
-    if rows == 0:
+    if not len(middle):
         raise ValueError("the prompt has a place for a video or image, but none is given")
-
-    def insert(values: np.ndarray, middle: np.ndarray) -> np.ndarray:
-        return np.concatenate([values[:first], middle, values[last + 1 :]])
-
-    text = np.full(ids.shape, -1, np.int32)
-    return (
-        insert(ids, np.zeros(rows, np.int32)),
-        insert(text, np.arange(rows, dtype=np.int32)),
-        insert(next_is_seg, np.zeros(rows, bool)),
-    )
+    return np.concatenate([values[:first], middle, values[last + 1 :]])
 
 
 def left_pad(prompts: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], length: int, pad_id: int) -> PromptBatch:

@@ -1,8 +1,11 @@
 """The wordings of requests and of short answers (facts section 6: as many of each kind as the original has).
 
-Sources write the first of a kind; training draws any (`conversation.exchanges`). `{what}` is an expression, `{kind}`
-"video" or "image"; `{start}` and `{end}` stay until the frames are chosen.
+Sources write the first of a kind, or how the original asks when it evaluates (`Group.evaluated`); training draws any,
+the one written included. `{what}` is an expression, `{kind}` "video" or "image"; `{start}` and `{end}` stay until the
+frames are chosen.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 
@@ -90,24 +93,61 @@ ANSWER_WITH_MASKS = (  # a question whose answer shall show what it names
     "{what} Segment the things in your answer.",
 )
 
+
+class Group(NamedTuple):
+    """Wordings that may stand for each other, by kind of media where they differ, and others that mean the same."""
+
+    wordings: tuple[str, ...] | dict[str, tuple[str, ...]]
+    evaluated: tuple[str, ...] = ()
+
+    def variants(self, what: str, kind: str, written: str) -> list[str]:
+        """The wordings, with `written` if that is one of the evaluation's; nothing if it is none of these."""
+        own = self.wordings[kind] if isinstance(self.wordings, dict) else self.wordings
+        own = [fill(template, what, kind) for template in own]
+        if written in own:
+            return own
+        return [*own, written] if written in [fill(template, what, kind) for template in self.evaluated] else []
+
+
+_DETAILED = (
+    "Could you please give me a detailed description of the {kind}? "
+    "Please respond with interleaved segmentation masks for the corresponding parts of the answer."
+)
+_EACH_NAMED = "Please describe this {kind} in detail, with a mask for each object you name."
+_RESPOND = "{what} Please respond with segmentation masks."
+_INTERLEAVED = "{what} Please respond with interleaved segmentation masks for the corresponding parts of the answer."
 QUESTIONS = {
-    "segment": (SEGMENT, SEGMENT_BY_SENTENCE),
-    "describe": (DESCRIBE,),
-    "locate": (LOCATE, GROUND, GROUND_BY_QUESTION),
-    "answer": (ANSWER_WITH_MASKS,),
+    "segment": (
+        Group(SEGMENT, ("What is {what} in this {kind}? Please respond with segmentation masks.",)),
+        Group(SEGMENT_BY_SENTENCE, (_RESPOND,)),
+    ),
+    "describe": (Group(DESCRIBE, (_DETAILED, _EACH_NAMED)),),
+    "locate": (
+        Group(LOCATE, ("Can you temporally locate {what} in this video?",)),
+        Group(GROUND, ("Can you segment {what} in this video?",)),
+        Group(GROUND_BY_QUESTION, (_RESPOND,)),
+    ),
+    "answer": (Group(ANSWER_WITH_MASKS, (_INTERLEAVED,)),),
 }
-ANSWERS = {"segment": (SEGMENT_ANSWERS,), "describe": (), "locate": (LOCATE_ANSWERS, GROUND_ANSWERS), "answer": ()}
+ANSWERS = {
+    "segment": (Group(SEGMENT_ANSWERS),),
+    "describe": (),
+    "locate": (
+        Group(LOCATE_ANSWERS, ("It is in frames:({{start}},{{end}}).",)),
+        Group(GROUND_ANSWERS, (f"It is {SEG} in frames:({{{{start}}}},{{{{end}}}}).",)),
+    ),
+    "answer": (),
+}
 
 
 def fill(template: str, what: str = "", kind: str = "video") -> str:
     return template.format(what=what, kind=kind)
 
 
-def another(text: str, groups, what: str | None, kind: str, rng: np.random.Generator) -> str:
-    """A wording of the group that `text` belongs to, drawn anew; the text itself if it is none of ours."""
+def another(text: str, groups: tuple[Group, ...], what: str | None, kind: str, rng: np.random.Generator) -> str:
+    """A wording that may stand for `text`, drawn anew; the text itself if somebody has worded it."""
     for group in groups:
-        group = group[kind] if isinstance(group, dict) else group
-        wordings = [fill(template, what or "", kind) for template in group]
-        if text in wordings:
-            return wordings[int(rng.integers(len(wordings)))]
+        variants = group.variants(what or "", kind, text)
+        if variants:
+            return variants[int(rng.integers(len(variants)))]
     return text
