@@ -39,6 +39,26 @@ SOURCES: dict[str, Source] = {
     "flickr_gcg": Source("flickr_gcg", "grounded captions, Flickr30k"),
     "refcocog_gcg": Source("refcocog_gcg", "grounded captions, RefCOCOg"),
     # Videos: `root` is the original's `video_dataset_dir`.
+    "refer_youtube_vos": Source("refer_youtube_vos", "referring expressions, YouTube-VOS"),
+    "refer_davis": Source("refer_davis", "referring expressions, DAVIS 2017"),
+    "a2d_sentences": Source("a2d_sentences", "actors and actions, a few frames a video"),
+    "jhmdb_sentences": Source("jhmdb_sentences", "actors and actions, for evaluation"),
+    "mevis": Source("mevis", "expressions of motion, one or several objects"),
+    "video_instruct": Source("video_instruct", "questions about ActivityNet videos, no masks"),
+    "charades_sta": Source("charades_sta", "moments in indoor videos"),
+    "activitynet_captions": Source("activitynet_captions", "moments in ActivityNet videos"),
+    "qv_highlights": Source("qv_highlights", "moments that fit a query"),
+    "vidstg": Source("vidstg", "who or what, where and when; with masks made before"),
+    "vidstg_grounding": Source("vidstg_grounding", "who or what, where and when; boxes, for evaluation"),
+    "hcstvg_grounding": Source("hcstvg_grounding", "which person, where and when; boxes, for evaluation"),
+    "video_gcg": Source("video_gcg", "grounded captions, BURST and YouTube-VIS"),
+    "anet_gcg": Source("anet_gcg", "grounded captions, ActivityNet-Entities"),
+    "ytvos_gcg": Source("ytvos_gcg", "grounded captions, YouTube-VOS"),
+    "mevis_gcg": Source("mevis_gcg", "grounded captions, MeViS"),
+    "vidstg_gcg": Source("vidstg_gcg", "grounded captions, VidSTG"),
+    "hcstvg_gcg": Source("hcstvg_gcg", "grounded captions, HC-STVG"),
+    "grounded_video_qa": Source("grounded_video_qa", "grounded answers about ActivityNet-Entities"),
+    "anet_entities": Source("anet_entities", "captions of ActivityNet-Entities, for evaluation"),
 }
 
 
