@@ -280,6 +280,11 @@ def test_what_makes_no_sense_is_named(changes, problems):
     assert all(expected in one for expected, one in zip(problems, found)), found
 
 
+def test_masks_that_are_known_to_be_good_are_not_read_again():
+    damaged = change(thing_masks={0: Rle((4, 6), "92")})
+    assert len(validate(damaged)) == 1 and validate(damaged, masks=False) == []
+
+
 def test_too_many_objects_are_counted_in_a_conversation():
     assert [str(p) for p in validate(example(), max_objects=2)] == [
         "turns: 3 [SEG] in one conversation, at most 2 can be learnt; split the conversation or raise the limit"
