@@ -1,9 +1,11 @@
 """Refer-YouTube-VOS, Ref-DAVIS17, MeViS, A2D- and JHMDB-Sentences: made in their layouts, read, compared by hand."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 from tiny_video_sets import (
     LEFT,
     MIDDLE,
@@ -23,6 +25,7 @@ from tiny_video_sets import (
 from vglamm_jax.data.masks import decode
 from vglamm_jax.data.schema import BadRecord, marked_answer
 from vglamm_jax.data.sources import a2d_sentences, jhmdb_sentences, mevis, refer_davis, refer_youtube_vos
+from vglamm_jax.data.sources.own import DataError
 from vglamm_jax.data.sources.turns import NOT_PUBLISHED
 
 
@@ -101,8 +104,6 @@ def test_refer_davis_reads_the_real_thing(davis, tmp_path):
 
 
 def _palette(path):
-    from PIL import Image
-
     image = Image.open(path)
     assert image.mode == "P"
     return image
@@ -155,6 +156,7 @@ def test_a2d_sentences(tmp_path):
         ["A man   jumps", "vid", 3, 1],
         ["the ball rolls", "vid", 3, 4],
         ["A man   jumps", "vid", 6, 1],
+        ["nobody", "vid", 6, 2],
         ["nobody", "gone", 1, 0],
     ]
     write_json(top / "a2d_sentences_single_frame_train_annotations.json", rows)
@@ -166,14 +168,15 @@ def test_a2d_sentences(tmp_path):
     with h5py.File(folder / "00006.h5", "w") as file:
         file["instance"], file["reMask"] = np.array([1]), MIDDLE.T.astype(np.uint8)
 
-    video, gone = a2d_sentences.examples(tmp_path, "train")
+    nobody, video, gone = a2d_sentences.examples(tmp_path, "train")
+    assert nobody.id == "vid/6/2" and "no instance 2, only 1" in nobody.reason
     assert video.media.path == "a2d_sentences/Release/clips320H/vid.mp4" and video.media.length == 10
     assert [(turn.expression, turn.phrases[0].objects) for turn in video.turns] == [
         ("a man jumps", ("1",)),
         ("the ball rolls", ("4",)),
     ]
     assert same(masks_of(video, "1"), {2: LEFT, 5: MIDDLE}) and same(masks_of(video, "4"), {2: RIGHT})
-    assert gone.id == "gone" and "00001.h5 are missing" in gone.reason
+    assert gone.id == "gone/1/0" and "00001.h5 is missing" in gone.reason
 
 
 def test_jhmdb_sentences(tmp_path):
@@ -194,3 +197,10 @@ def test_jhmdb_sentences(tmp_path):
     assert [turn.expression for turn in video.turns] == ["a man catches"]
     assert video.meta["frames"] == [0, 1] and phrases_of(video.turns[0]) == [("", ("actor",))]
     assert gone.id == "gone" and "none.mat are missing" in gone.reason
+
+
+@pytest.mark.parametrize(("module", "package"), [(a2d_sentences, "h5py"), (jhmdb_sentences, "scipy")])
+def test_a_missing_package_is_named(module, package, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(DataError, match=f"pip install {package}$"):
+        next(module.examples(tmp_path))

@@ -37,7 +37,7 @@ def examples(root: Path, split: str = "train", *, part: Part = WHOLE) -> Iterato
     Raises:
         FileNotFoundError: the list of annotations is missing.
         ValueError: it is not JSON; no such split.
-        ImportError: h5py is not installed.
+        DataError: h5py is not installed.
     """
     root, split = Path(root), known_split(split, SPLITS, SOURCE)
     optional_package("h5py", "reads the masks of A2D-Sentences")
@@ -46,16 +46,24 @@ def examples(root: Path, split: str = "train", *, part: Part = WHOLE) -> Iterato
         yield from guarded(SOURCE, video, _video(root, split, video, of_video))
 
 
-def _video(root: Path, split: str, video: str, rows: list) -> Iterator[Example]:
+def _video(root: Path, split: str, video: str, rows: list) -> Iterator[Example | BadRecord]:
+    """The video's example, after what is wrong with some of its rows."""
     masks: dict[str, dict[int, Rle | None]] = {}
     sentences: dict[tuple[str, str], None] = {}
     for text, _, frame, instance in rows:
-        stored = _instances(root / MASKS / video / f"{frame:05d}.h5")
-        if instance not in stored:
-            raise ValueError(f"frame {frame} has no instance {instance}, only {', '.join(map(str, stored))}")
-        masks.setdefault(str(instance), {})[frame - 1] = encode(stored[instance])
-        sentences[turns.lower(text), str(instance)] = None
-    yield Example(
+        try:
+            mask = _mask(root / MASKS / video / f"{frame:05d}.h5", instance)
+        except (OSError, ValueError, KeyError) as error:
+            yield BadRecord(SOURCE, f"{video}/{frame}/{instance}", str(error))
+        else:
+            masks.setdefault(str(instance), {})[frame - 1] = encode(mask)
+            sentences[turns.lower(text), str(instance)] = None
+    if sentences:
+        yield _example(root, split, video, masks, sentences)
+
+
+def _example(root: Path, split: str, video: str, masks, sentences) -> Example:
+    return Example(
         id=video,
         source=SOURCE,
         split=split,
@@ -67,12 +75,14 @@ def _video(root: Path, split: str, video: str, rows: list) -> Iterator[Example]:
     )
 
 
-def _instances(path: Path) -> dict[int, np.ndarray]:
-    """Instance -> mask [H, W] of one annotated frame. MATLAB wrote it, hence the axes in reverse."""
+def _mask(path: Path, instance: int) -> np.ndarray:
+    """The mask [H, W] of an instance in one annotated frame. MATLAB wrote it, hence the axes in reverse."""
     h5py = optional_package("h5py", "reads the masks of A2D-Sentences")
     if not path.is_file():
-        raise FileNotFoundError(f"its masks {path} are missing")
+        raise FileNotFoundError(f"its mask {path} is missing")
     with h5py.File(path, "r") as file:
         instances, masks = np.asarray(file["instance"]).ravel(), np.asarray(file["reMask"])
-    masks = masks[None] if masks.ndim == 2 else masks
-    return {int(instance): mask.T for instance, mask in zip(instances, masks, strict=True)}
+    found = np.flatnonzero(instances == instance)
+    if not len(found):
+        raise ValueError(f"{path} has no instance {instance}, only {', '.join(f'{one:g}' for one in instances)}")
+    return (masks if masks.ndim == 2 else masks[found[0]]).T

@@ -4,7 +4,8 @@
                             "expressions": {"0": {"exp": "a dog", "obj_id": "1"}, ...}}}}       facts 6.6, 6.7
 
 The original has an item for each expression (and each fifth frame), so that it draws expressions evenly:
-`per="expression"`. By default each video is one example, and its expressions are turns that stand alone.
+`per="expression"`. By default each video is one example, and its expressions are turns that stand alone. `part` counts
+videos in either case.
 """
 
 import dataclasses
@@ -88,18 +89,17 @@ def label_records(
     """The videos of a label folder in the file's order."""
     categories = folder.categories()
     for name, video in share(videos.items(), part):
-        entries = categories.get(name, {}).get("objects", {})
-        named = {id: entry["category"] for id, entry in entries.items()}
-        yield from guarded(folder.source, name, _label_video(folder, name, video, named, annotated, per))
+        entry = categories.get(name, {})
+        yield from guarded(folder.source, name, _label_video(folder, name, video, entry, annotated, per))
 
 
-def _label_video(folder: LabelFolder, name: str, video: Mapping[str, Any], categories, annotated: bool, per: Per):
+def _label_video(folder: LabelFolder, name: str, video: Mapping[str, Any], entry, annotated: bool, per: Per):
     media = folder.media(name, video["frames"])
     expressions = expressions_of(video, "obj_id" if annotated else None)
     ids = sorted({id for expression in expressions for id in expression.objects}, key=int)
     masks = folder.masks(name, video["frames"], media.size, ids) if annotated else {}
     rule = frames_rules.AROUND if folder.split == "train" else frames_rules.ALL
-    things = things_of(masks, categories)
+    things = things_of(masks, categories_of(entry))
     yield from records(without_turns(folder.source, folder.split, name, media, rule), expressions, things, per)
 
 
@@ -116,6 +116,11 @@ def expressions_of(video: Mapping[str, Any], ids: str | None) -> list[Expression
         named = named if isinstance(named, (list, tuple)) else [named]
         found.append(Expression(key, turns.lower(content["exp"]), tuple(dict.fromkeys(map(str, named)))))
     return found
+
+
+def categories_of(entry: Mapping[str, Any]) -> dict[str, str]:
+    """object -> category, from a video's entry in meta.json."""
+    return {id: thing["category"] for id, thing in entry.get("objects", {}).items()}
 
 
 def things_of(masks: Masks, categories: Mapping[str, str]) -> list[Obj]:

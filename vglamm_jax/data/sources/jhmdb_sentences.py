@@ -32,7 +32,7 @@ def examples(root: Path, split: str = "test", *, part: Part = WHOLE) -> Iterator
     Raises:
         FileNotFoundError: the list of samples is missing.
         ValueError: it is not JSON; no such split.
-        ImportError: scipy is not installed.
+        DataError: scipy is not installed.
     """
     root, split = Path(root), known_split(split, SPLITS, SOURCE)
     optional_package("scipy", "reads the masks of JHMDB-Sentences")

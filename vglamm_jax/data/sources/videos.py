@@ -12,6 +12,7 @@ from PIL import Image
 
 from vglamm_jax.data.fields import short
 from vglamm_jax.data.schema import Media, Span
+from vglamm_jax.data.sources.own import DataError
 from vglamm_jax.data.sources.pictures import required, size_of
 from vglamm_jax.data.video import open_video
 
@@ -43,13 +44,13 @@ def optional_package(name: str, purpose: str) -> ModuleType:
     """A package that only few data sets need.
 
     Raises:
-        ImportError: not installed; the message says how to.
+        DataError: not installed; the message says how to.
     """
     try:
         return importlib.import_module(name)
     except ImportError as error:
         package = name.partition(".")[0]
-        raise ImportError(f"{package} {purpose}: pip install {package}") from error
+        raise DataError(f"{package} {purpose}, but is not installed: pip install {package}") from error
 
 
 def find_video(root: Path, folder: str, id: str) -> str:

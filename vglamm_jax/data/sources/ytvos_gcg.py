@@ -14,7 +14,7 @@ from typing import Any
 from vglamm_jax.data.schema import BadRecord, Example
 from vglamm_jax.data.sources import frames_rules, turns
 from vglamm_jax.data.sources.caption_forms import bracketed
-from vglamm_jax.data.sources.expressions import LabelFolder, things_of
+from vglamm_jax.data.sources.expressions import LabelFolder, categories_of, things_of
 from vglamm_jax.data.sources.pictures import guarded, known_split, read_json, share
 from vglamm_jax.data.sources.registry import WHOLE, Part
 from vglamm_jax.data.sources.videos import names_in
@@ -37,11 +37,11 @@ def examples(root: Path, split: str = "train", *, part: Part = WHOLE) -> Iterato
     videos, categories = folder.videos(split), folder.categories()
     for file in share(files, part):
         name = file.removesuffix(".json")
-        entries = categories.get(name, {}).get("objects", {})
-        yield from guarded(SOURCE, name, _video(folder, captions / file, name, videos, entries))
+        entry = categories.get(name, {})
+        yield from guarded(SOURCE, name, _video(folder, captions / file, name, videos, entry))
 
 
-def _video(folder: LabelFolder, file: Path, name: str, videos: dict[str, Any], entries: dict) -> Iterator[Example]:
+def _video(folder: LabelFolder, file: Path, name: str, videos: dict[str, Any], entry: dict) -> Iterator[Example]:
     caption, phrases = bracketed(read_json(file, LAYOUT)["caption"])
     ids = dict.fromkeys(id for phrase in phrases for id in phrase.objects)
     frames = videos[name]["frames"]
@@ -52,7 +52,7 @@ def _video(folder: LabelFolder, file: Path, name: str, videos: dict[str, Any], e
         source=SOURCE,
         split=folder.split,
         media=media,
-        objects=tuple(things_of(masks, {id: entry["category"] for id, entry in entries.items()})),
+        objects=tuple(things_of(masks, categories_of(entry))),
         turns=(turns.describe(caption, phrases),),
         meta={"frames_rule": frames_rules.RANDOM},
     )
