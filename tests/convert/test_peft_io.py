@@ -132,6 +132,16 @@ def test_names_of_every_form_come_to_the_same():
     assert list(strip_peft({"base_model.model.lm_head.weight": one})) == ["lm_head.weight"]
 
 
+def test_a_saved_state_dict_is_an_adapter_too(folder, tensors):
+    """People save `model.state_dict()` beside a config: names then say which adapter."""
+    save(folder, {name.replace(".weight", ".mine.weight"): tensor for name, tensor in tensors.items()})
+    found, read = peft_io.read_adapter(folder, CFG)
+    assert found == LORA and set(read) == set(tensors)
+    save(folder, {name.replace(".weight", f".{n % 2}.weight"): tensors[name] for n, name in enumerate(tensors)})
+    with pytest.raises(CheckpointError, match=r"adapter_model\.safetensors: holds several adapters \(0, 1\)"):
+        peft_io.read_adapter(folder, CFG)
+
+
 def test_ambiguous_names_are_refused():
     prefix, one = "base_model.model.model.layers.0.mlp.up_proj", lazy(np.zeros(2))
     with pytest.raises(CheckpointError, match=r"several adapters \(first, second\)"):
@@ -163,6 +173,7 @@ REFUSED = [
     ({"init_lora_weights": "pissa"}, "init_lora_weights='pissa': it changes the base model"),
     ({"peft_type": "LOHA"}, "peft_type is 'LOHA'"),
     ({"r": None}, "r is None, should be a number above 0"),
+    ({"lora_dropout": 1.0}, "lora_dropout is 1.0"),
     ({"lora_alpha": "16"}, "lora_alpha is '16'"),
     ({"trainable_token_indices": [3]}, "single rows"),
     ({"use_qalora": True}, "use_qalora=True: not known here"),

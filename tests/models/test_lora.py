@@ -234,5 +234,6 @@ def test_targets():
     wrong = dataclasses.replace(PHI3, lora=dataclasses.replace(ADAPTED, targets=("q_proj", "o_proj")))
     with pytest.raises(ValueError, match="q_proj; this model has qkv_proj, o_proj, gate_up_proj, down_proj"):
         abstract(wrong)
-    with pytest.raises(ValueError, match="at least 1"):
-        abstract(dataclasses.replace(PHI3, lora=dataclasses.replace(ADAPTED, rank=0)))
+    for field, value, message in (("rank", 0, "rank=0 must be at least 1"), ("dropout", 1.0, "below 1")):
+        with pytest.raises(ValueError, match=message):
+            abstract(dataclasses.replace(PHI3, lora=dataclasses.replace(ADAPTED, **{field: value})))

@@ -40,8 +40,9 @@ def problems(values: Mapping[str, Any]) -> list[str]:
         value = values.get(name)
         if not isinstance(value, kind) or isinstance(value, bool) or value <= 0:
             found.append(f"{name} is {value!r}, should be a number above 0")
-    if not isinstance(values.get("lora_dropout", 0.0), (int, float)):
-        found.append(f"lora_dropout is {values['lora_dropout']!r}, should be a number")
+    dropout = values.get("lora_dropout", 0.0)
+    if not (isinstance(dropout, (int, float)) and 0 <= dropout < 1):
+        found.append(f"lora_dropout is {dropout!r}, should be a number from 0 to below 1")
     if values.get("bias", "none") != "none":
         found.append(f"bias={values['bias']!r}: biases trained beside LoRA; this language model has none")
     if values.get("init_lora_weights", True) not in PLAIN_INITS:

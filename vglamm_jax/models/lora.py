@@ -61,12 +61,14 @@ def adapted(cfg: LlmConfig) -> dict[str, tuple[int, int]]:
     """The matrices of a block that `cfg.lora` adapts, in the model's order: `self_attn.qkv_proj` -> sizes.
 
     Raises:
-      ValueError: a target that the model has not; names those there are. A rank below one.
+      ValueError: a target that the model has not; names those there are. A rank below 1, a dropout outside [0, 1).
     """
     if cfg.lora is None:
         return {}
     if cfg.lora.rank < 1:
         raise ValueError(f"llm.lora.rank={cfg.lora.rank} must be at least 1; for no LoRA leave llm.lora out")
+    if not 0 <= cfg.lora.dropout < 1:
+        raise ValueError(f"llm.lora.dropout={cfg.lora.dropout} must be at least 0 and below 1")
     leaves = {name.rpartition(".")[2]: name for name in cfg.linears}
     unknown = sorted(set(cfg.lora.targets) - set(leaves))
     if unknown or not cfg.lora.targets:
