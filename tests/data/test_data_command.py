@@ -129,7 +129,7 @@ def test_words_of_bare_and_repeated_segs():
     from vglamm_jax.data.markup import parse_marked
     from vglamm_jax.data.schema import Example, Media
 
-    answer, phrases = parse_marked("<p> Two dogs </p> [SEG:a] [SEG:b], [SEG:c].")
+    answer, phrases = parse_marked("<p> Two dogs </p> [SEG:a] [SEG:b], [SEG:c], <p> dog </p> [SEG:a].")
     turn = Turn(question="Segment dogs now.", answer=answer, phrases=phrases, expression="dogs", time_span=(1, 2))
     scene = show.Scene(Example(id="x", media=Media(kind="image", size=(1, 1), length=1), turns=(turn,)), (turn,))
     one, two, three = map(drawing.colour, range(3))
@@ -145,9 +145,22 @@ def test_words_of_bare_and_repeated_segs():
         drawing.Run(" [SEG]", two),
         drawing.Run(", "),
         drawing.Run("[SEG]", three),
+        drawing.Run(", "),
+        drawing.Run("dog", one),
         drawing.Run("."),
         drawing.Run("  (1 to 2 s)", drawing.FAINT),
     ]
+
+
+def test_things_that_lie_in_each_other_are_all_seen():
+    red, blue = drawing.colour(0), drawing.colour(1)
+    outer, inner = own_data.block((4, 20), (4, 28)) > 0, own_data.block((10, 14), (10, 20)) > 0
+    black = np.zeros((*own_data.SIZE, 3), np.uint8)
+    painted = drawing.paint(black, [(inner, blue), (outer, red)])
+    assert np.abs(painted[12, 15] - np.array(blue) * drawing.OPACITY).max() <= 1
+    assert np.abs(painted[16, 23] - np.array(red) * drawing.OPACITY).max() <= 1
+    assert tuple(painted[10, 15]) == blue and tuple(painted[4, 15]) == tuple(painted[3, 15]) == red
+    assert not black.any()
 
 
 def test_show_writes_sheet_and_videos(folder, tmp_path, capsys):

@@ -37,16 +37,20 @@ def colour(index: int) -> Colour:
     return COLOURS[index % len(COLOURS)]
 
 
-def paint(frame: np.ndarray, masks: Sequence[np.ndarray | None]) -> np.ndarray:
-    """uint8 [H, W, 3] with masks bool [H, W] tinted and outlined, the i-th in `colour(i)`; None: nothing to draw."""
+def paint(frame: np.ndarray, layers: Sequence[tuple[np.ndarray, Colour]]) -> np.ndarray:
+    """uint8 [H, W, 3] with masks bool [H, W] tinted and outlined in their colours.
+
+    The smaller ones are on top; what lies under another has a wider outline, so that both are seen.
+    """
     out = frame.copy()
-    width = max(1, round(min(frame.shape[:2]) / 160))
-    for i, mask in enumerate(masks):
-        if mask is not None:
-            tint = out[mask] * (1 - OPACITY) + np.float32(colour(i)) * OPACITY
-            out[mask] = tint.round().astype(np.uint8)
-            outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-            cv2.drawContours(out, outlines, -1, colour(i), width)
+    width = max(1, round(min(frame.shape[:2]) / 240))
+    layers = sorted(layers, key=lambda layer: layer[0].sum(), reverse=True)
+    for mask, ink in layers:
+        out[mask] = (frame[mask] * (1 - OPACITY) + np.float32(ink) * OPACITY).round().astype(np.uint8)
+    for n, (mask, ink) in enumerate(layers):
+        covered = any((mask & other).any() for other, _ in layers[n + 1 :])
+        outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(out, outlines, -1, ink, 3 * width if covered else width)
     return out
 
 

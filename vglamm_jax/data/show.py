@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from vglamm_jax.data.drawing import BACKGROUND, FAINT, Run, below, colour, fit, paint, stamp, text_block
+from vglamm_jax.data.drawing import BACKGROUND, FAINT, Colour, Run, below, colour, fit, paint, stamp, text_block
 from vglamm_jax.data.markup import SEG, Phrase
 from vglamm_jax.data.masks import decode
 from vglamm_jax.data.media import Video
@@ -16,6 +16,7 @@ from vglamm_jax.data.schema import Example, Turn
 from vglamm_jax.data.video_writer import write_video
 
 GAP = 4
+Colours = dict[tuple[str, ...], Colour]
 
 
 class Scene(NamedTuple):
@@ -27,6 +28,12 @@ class Scene(NamedTuple):
     @property
     def phrases(self) -> list[Phrase]:
         return [phrase for turn in self.turns for phrase in turn.phrases]
+
+    @property
+    def colours(self) -> Colours:
+        """By what a phrase names, so that the same things have one colour however often they are named."""
+        named = dict.fromkeys(phrase.objects for phrase in self.phrases)
+        return {objects: colour(number) for number, objects in enumerate(named)}
 
 
 def scenes(example: Example, limit: int | None = None) -> list[Scene]:
@@ -81,33 +88,32 @@ def words(scene: Scene) -> list[list[Run]]:
     """The conversation as lines of coloured words; a bare [SEG] is written out."""
     example = scene.example
     lines = [[Run(f"{example.source} · {example.split} · {example.id}", FAINT)]]
-    first = 0
     for turn in scene.turns:
-        lines.append([Run("Q: ", FAINT), *_question(turn, first)])
-        lines.append([Run("A: "), *_answer(turn, first)])
+        lines.append([Run("Q: ", FAINT), *_question(turn, scene.colours)])
+        lines.append([Run("A: "), *_answer(turn, scene.colours)])
         if turn.time_span is not None:
             lines[-1].append(Run(f"  ({turn.time_span[0]:g} to {turn.time_span[1]:g} s)", FAINT))
-        first += len(turn.phrases)
     return lines
 
 
-def _question(turn: Turn, first: int) -> list[Run]:
+def _question(turn: Turn, colours: Colours) -> list[Run]:
     """The question, what it refers to in the colour of the answer's first mask."""
     before, expression, after = turn.question.partition(turn.expression or turn.question)
     if not turn.phrases or turn.expression is None or not expression:
         return [Run(turn.question, FAINT)]
-    return [Run(before, FAINT), Run(expression, colour(first)), Run(after, FAINT)]
+    return [Run(before, FAINT), Run(expression, colours[turn.phrases[0].objects]), Run(after, FAINT)]
 
 
-def _answer(turn: Turn, first: int) -> Iterator[Run]:
+def _answer(turn: Turn, colours: Colours) -> Iterator[Run]:
     position, last = 0, None
-    for number, phrase in enumerate(turn.phrases, first):
+    for phrase in turn.phrases:
         yield Run(turn.answer[position : phrase.start])
-        if phrase.start < phrase.end and (phrase.start, phrase.end) != last:
-            yield Run(turn.answer[phrase.start : phrase.end], colour(number))
+        ink, span = colours[phrase.objects], (phrase.start, phrase.end)
+        if phrase.start < phrase.end and span != last:
+            yield Run(turn.answer[phrase.start : phrase.end], ink)
         else:
-            yield Run(SEG if phrase.start == phrase.end else " " + SEG, colour(number))
-        position, last = phrase.end, (phrase.start, phrase.end)
+            yield Run(SEG if phrase.start == phrase.end else " " + SEG, ink)
+        position, last = phrase.end, span
     yield Run(turn.answer[position:])
 
 
@@ -131,14 +137,10 @@ def _overlay_frames(scene: Scene, video: Video, wanted: Sequence[int], width: in
 
 
 def _drawn(scene: Scene, frame: int, picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    annotated = [frame in scene.example.frames_of(phrase) for phrase in scene.phrases]
-    masks = [
-        _mask(scene.example, phrase, frame, size) if there else None for phrase, there in zip(scene.phrases, annotated)
-    ]
-    label = f"{frame}" if all(annotated) else f"{frame}: not annotated"
-    return stamp(paint(fit(picture, size), masks), label)
-
-
-def _mask(example: Example, phrase: Phrase, frame: int, size: tuple[int, int]) -> np.ndarray | None:
-    rle = example.mask_of(phrase, frame)
-    return None if rle is None else fit(decode(rle), size)
+    example, layers, label = scene.example, {}, str(frame)
+    for phrase in scene.phrases:
+        if frame not in example.frames_of(phrase):
+            label = f"{frame}: not annotated"
+        elif (rle := example.mask_of(phrase, frame)) is not None:
+            layers[phrase.objects] = (fit(decode(rle), size), scene.colours[phrase.objects])
+    return stamp(paint(fit(picture, size), list(layers.values())), label)
