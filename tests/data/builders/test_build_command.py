@@ -1,0 +1,47 @@
+"""`vglamm data build` as people type it."""
+
+import argparse
+
+import image_sets
+import pytest
+
+from vglamm_jax.data.builders import command
+from vglamm_jax.data.builders.built import BuiltSource
+
+
+def run(*words: str) -> int:
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    return command.main(parser.parse_args([str(word) for word in words]))
+
+
+def test_build(tmp_path, capsys):
+    image_sets.refcoco(tmp_path)
+    out = tmp_path / "out"
+    assert run("refcoco", "--root", tmp_path, "--out", out, "--split", "train", "testA") == 0
+    said = capsys.readouterr()
+    assert said.out.splitlines() == [
+        f"{out}/refcoco/train/1.0.0: 1 examples written, 1 bad records left out",
+        f"{out}/refcoco/testA/1.0.0: 1 examples written, 0 bad records left out",
+    ]
+    assert said.err.strip() == "refcoco: 1/3: no annotation 999"
+    assert BuiltSource(out, "refcoco", "testA")[0].turns[0].expression == "sky"
+    assert run("refcoco", "--root", tmp_path, "--out", out) == 0
+    assert "1 examples were there already, 1 bad records" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words, error, message",
+    [
+        (("--root", "nowhere"), FileNotFoundError, "nowhere: no such folder; give the folder the data set"),
+        (("--split", "night"), ValueError, "refcoco has no split 'night': choose one of train, val"),
+        (("--workers", "0"), ValueError, "workers must be 1 or more"),
+        (("--fps", "-1"), ValueError, "fps and short side must be 0 or more"),
+        (("--strict",), ValueError, "refcoco: 1/3: no annotation 999"),
+    ],
+)
+def test_what_goes_wrong_is_said_in_a_line(tmp_path, words, error, message):
+    image_sets.refcoco(tmp_path)
+    with pytest.raises(error, match=message) as raised:
+        run("refcoco", "--root", tmp_path, "--out", tmp_path / "out", *words)
+    assert "\n" not in str(raised.value)

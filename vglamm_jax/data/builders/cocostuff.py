@@ -1,0 +1,7 @@
+"""tfds builder of COCO-Stuff."""
+
+from vglamm_jax.data.builders.tfds_builder import SourceBuilder
+
+
+class Cocostuff(SourceBuilder):
+    SOURCE = "cocostuff"
