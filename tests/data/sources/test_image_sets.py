@@ -11,7 +11,7 @@ from vglamm_jax.data import masks
 from vglamm_jax.data.schema import BadRecord, from_dict, marked_answer, to_dict
 from vglamm_jax.data.sources.registry import SOURCES, examples
 
-GCG = "Please describe this image in detail, with a mask for each object you name."
+GCG = "Describe this image in detail and mark each thing you name with a segmentation mask."
 
 
 def read(name: str, root, split: str = "train", **options):
@@ -156,8 +156,8 @@ def test_reason_seg(tmp_path):
     first, second = "What keeps’s the tea warm?", "Which thing is hot?"
     expected = [
         [
-            ("segment", f"{words} Please answer with a mask.", "Sure, [SEG]."),
-            ("segment", f"{words} Please answer with a mask. Explain why.", "Sure, [SEG]. It is a pot."),
+            ("segment", f"{words} Please answer with a segmentation mask.", "Sure, [SEG]."),
+            ("segment", f"{words} Please answer with a segmentation mask. Explain why.", "Sure, [SEG]. It is a pot."),
             ("answer", words, "It is a pot."),
         ]
         for words in (first, second)

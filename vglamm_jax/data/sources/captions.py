@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from vglamm_jax.data import templates
 from vglamm_jax.data.markup import Phrase
 from vglamm_jax.data.schema import Example, Media, Obj, Turn
 from vglamm_jax.data.sources.own import DataError
-from vglamm_jax.data.sources.own_coco import QUESTION
 
 FOLDER = "grandf_dataset/GranD-f"
 Spans = dict[tuple[int, int], list[str]]  # (start, end) of the caption -> ids of objects
@@ -47,13 +47,14 @@ def example(
     if not said:
         raise DataError("no phrase of the caption has a mask")
     used = {name for phrase in said for name in phrase.objects}
+    question = templates.fill(templates.DESCRIBE["image"][0], kind="image")
     return Example(
         id=id,
         source=source,
         split=split,
         media=media,
         objects=tuple(thing for thing in objects if thing.id in used),
-        turns=(Turn(question=QUESTION.format(kind="image"), answer=caption, phrases=said, task="describe"),),
+        turns=(Turn(question=question, answer=caption, phrases=said, task="describe"),),
     )
 
 

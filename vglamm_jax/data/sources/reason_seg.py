@@ -6,6 +6,7 @@ explanation, and the explanation alone. The original draws up to 3 wordings, and
 it counts neither as inside nor as outside when answers are scored.
 """
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from vglamm_jax.data.markup import Phrase
+from vglamm_jax.data import templates
 from vglamm_jax.data.masks import encode
 from vglamm_jax.data.schema import BadRecord, Example, Obj, Turn
 from vglamm_jax.data.sources.own import DataError, segment_turn, tidy
@@ -103,19 +104,13 @@ def _fill(canvas: np.ndarray, points, value: int) -> np.ndarray:
 
 def _turns(text: str, is_sentence: bool, explanation: str | None) -> list[Turn]:
     """The kinds of `ODDS`, or only the first without an explanation."""
+    words = " ".join(text.split())
+    plain = segment_turn(words if is_sentence else tidy(text).lower(), [_TARGET], "image")
     if is_sentence:
-        answer = "Sure, ."
-        phrase = Phrase(len(answer) - 1, len(answer) - 1, (_TARGET,))
-        asked = f"{' '.join(text.split())} Please answer with a mask."
-        plain = Turn(question=asked, answer=answer, phrases=(phrase,), task="segment")
-    else:
-        plain = segment_turn(tidy(text).lower(), [_TARGET], "image")
+        plain = dataclasses.replace(plain, question=templates.fill(templates.SEGMENT_BY_SENTENCE[0], words, "image"))
     if not explanation:
         return [plain]
-    explained = Turn(
-        question=f"{plain.question} Explain why.",
-        answer=f"{plain.answer} {explanation.strip()}",
-        phrases=plain.phrases,
-        task="segment",
+    explained = dataclasses.replace(
+        plain, question=f"{plain.question} Explain why.", answer=f"{plain.answer} {explanation.strip()}"
     )
-    return [plain, explained, Turn(question=" ".join(text.split()), answer=explanation.strip())]
+    return [plain, explained, Turn(question=words, answer=explanation.strip())]
