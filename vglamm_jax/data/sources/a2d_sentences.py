@@ -17,9 +17,10 @@ import numpy as np
 from vglamm_jax.data.masks import Rle, encode
 from vglamm_jax.data.schema import BadRecord, Example, Obj
 from vglamm_jax.data.sources import frames_rules, turns
-from vglamm_jax.data.sources.pictures import guarded, known_split, read_json, share
+from vglamm_jax.data.sources.lists import grouped, read_list
+from vglamm_jax.data.sources.pictures import guarded, known_split, share
 from vglamm_jax.data.sources.registry import WHOLE, Part
-from vglamm_jax.data.sources.videos import file_media, grouped, optional_package
+from vglamm_jax.data.sources.videos import file_media, optional_package
 
 SOURCE = "a2d_sentences"
 FOLDER = "a2d_sentences"
@@ -41,8 +42,9 @@ def examples(root: Path, split: str = "train", *, part: Part = WHOLE) -> Iterato
     """
     root, split = Path(root), known_split(split, SPLITS, SOURCE)
     optional_package("h5py", "reads the masks of A2D-Sentences")
-    rows = read_json(root / FOLDER / f"a2d_sentences_single_frame_{split}_annotations.json", LAYOUT)
-    for video, of_video in share(grouped(rows, by=lambda row: row[1]).items(), part):
+    file = root / FOLDER / f"a2d_sentences_single_frame_{split}_annotations.json"
+    rows = grouped(read_list(file, LAYOUT, of=list), by=lambda row: row[1], path=file)
+    for video, of_video in share(rows.items(), part):
         yield from guarded(SOURCE, video, _video(root, split, video, of_video))
 
 

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vglamm_jax.data.schema import BadRecord, Example
+from vglamm_jax.data.sources.lists import read_map
 from vglamm_jax.data.sources.moments import Moment, moments_of
-from vglamm_jax.data.sources.pictures import guarded, known_split, read_json, share
+from vglamm_jax.data.sources.pictures import guarded, known_split, share
 from vglamm_jax.data.sources.registry import WHOLE, Part
 from vglamm_jax.data.sources.videos import find_video
 
@@ -29,7 +30,7 @@ def examples(root: Path, split: str = "train", *, part: Part = WHOLE) -> Iterato
         ValueError: it is not JSON; no such split.
     """
     root, split = Path(root), known_split(split, SPLITS, SOURCE)
-    listed = read_json(root / f"activitynet_captions/{split}.json", LAYOUT)
+    listed = read_map(root / f"activitynet_captions/{split}.json", LAYOUT)
     for video, entry in share(listed.items(), part):
         yield from guarded(SOURCE, video, _video(root, split, video, entry))
 

@@ -14,7 +14,8 @@ from typing import Any
 
 from vglamm_jax.data.schema import BadRecord, Example
 from vglamm_jax.data.sources import frames_rules, turns
-from vglamm_jax.data.sources.pictures import guarded, known_split, read_json, share
+from vglamm_jax.data.sources.lists import read_list, read_map
+from vglamm_jax.data.sources.pictures import guarded, known_split, share
 from vglamm_jax.data.sources.registry import WHOLE, Part
 from vglamm_jax.data.sources.videos import file_media, find_video
 
@@ -35,8 +36,8 @@ def examples(root: Path, split: str = "validation", *, part: Part = WHOLE) -> It
         ValueError: one is not JSON; no such split.
     """
     root, split = Path(root), known_split(split, SPLITS, SOURCE)
-    videos = read_json(root / REFERENCE, LAYOUT)["annotations"]
-    wanted = set(read_json(root / IDS, LAYOUT)[split])
+    videos = read_map(root / REFERENCE, LAYOUT, "annotations")
+    wanted = set(read_list(root / IDS, LAYOUT, of=str, field=split))
     segments = [
         (video, number, segment)
         for video, content in videos.items()

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vglamm_jax.data.schema import BadRecord, Example
+from vglamm_jax.data.sources.lists import grouped, lines_of
 from vglamm_jax.data.sources.moments import Moment, moments_of
 from vglamm_jax.data.sources.pictures import guarded, known_split, share
 from vglamm_jax.data.sources.registry import WHOLE, Part
-from vglamm_jax.data.sources.videos import grouped, lines_of
 
 SOURCE = "charades_sta"
 SPLITS = ("train", "test")
@@ -29,15 +29,16 @@ def examples(root: Path, split: str = "train", *, part: Part = WHOLE) -> Iterato
         ValueError: no such split.
     """
     root, split = Path(root), known_split(split, SPLITS, SOURCE)
-    lines = lines_of(root / f"charades_sta/charades_sta_{split}.txt", LAYOUT)
-    by_video = grouped(enumerate(lines, 1), by=lambda numbered: numbered[1].split(" ")[0])
-    for video, numbered in share(by_video.items(), part):
-        yield from guarded(SOURCE, video, _video(root, split, video, numbered))
+    file = root / f"charades_sta/charades_sta_{split}.txt"
+    numbered = enumerate(lines_of(file, LAYOUT), 1)
+    by_video = grouped(numbered, by=lambda one: one[1].split(" ")[0], path=file)
+    for video, lines in share(by_video.items(), part):
+        yield from guarded(SOURCE, video, _video(root, split, video, lines))
 
 
-def _video(root: Path, split: str, video: str, numbered: list[tuple[int, str]]) -> Iterator[Example | BadRecord]:
+def _video(root: Path, split: str, video: str, lines: list[tuple[int, str]]) -> Iterator[Example | BadRecord]:
     moments = []
-    for number, line in numbered:
+    for number, line in lines:
         try:
             moments.append(_moment(str(number), line))
         except ValueError:

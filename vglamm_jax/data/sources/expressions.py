@@ -16,8 +16,9 @@ from typing import Any, Literal
 from vglamm_jax.data.masks import Rle, encode
 from vglamm_jax.data.schema import BadRecord, Example, Media, Obj
 from vglamm_jax.data.sources import frames_rules, turns
+from vglamm_jax.data.sources.lists import read_map
 from vglamm_jax.data.sources.own_davis import label_map
-from vglamm_jax.data.sources.pictures import guarded, read_json, share
+from vglamm_jax.data.sources.pictures import guarded, share
 from vglamm_jax.data.sources.registry import Part
 from vglamm_jax.data.sources.videos import frames_media
 
@@ -52,12 +53,12 @@ class LabelFolder:
     def videos(self, split: str) -> dict[str, Any]:
         """Raises FileNotFoundError, ValueError."""
         path = self.root / self.folder / "meta_expressions" / split / "meta_expressions.json"
-        return read_json(path, self.layout)["videos"]
+        return read_map(path, self.layout, "videos")
 
     def categories(self) -> dict[str, Any]:
         """video -> {"objects": {id: {"category": name}}}; nothing where there is no meta.json."""
         path = self.root / self.folder / self.split / "meta.json"
-        return read_json(path, self.layout)["videos"] if path.exists() else {}
+        return read_map(path, self.layout, "videos") if path.exists() else {}
 
     def media(self, name: str, frames: Sequence[str]) -> Media:
         return frames_media(self.root, [self.place("JPEGImages", name, f"{frame}.jpg") for frame in sorted(frames)])

@@ -46,7 +46,7 @@ def _is_wanted(entry: dict) -> bool:
 
 
 def _example(root: Path, split: str, id: str, entry: dict, annotations: list[dict]) -> Iterator[Example]:
-    media = picture(root, *(f"grandf_dataset/{folder}/{split}/{entry['file_name']}" for folder in IMAGES))
+    media = picture(root, *(f"grandf_dataset/{folder}/{split}/{entry['file_name']}" for folder in IMAGES), entry=entry)
     objects: list[Obj] = []
     spans: Spans = {}
     for annotation in annotations:

@@ -18,7 +18,8 @@ from vglamm_jax.data.masks import encode
 from vglamm_jax.data.schema import BadRecord, Example, Obj
 from vglamm_jax.data.sources import frames_rules, turns
 from vglamm_jax.data.sources.anet_gcg import frame_number
-from vglamm_jax.data.sources.pictures import guarded, known_split, read_json, share
+from vglamm_jax.data.sources.lists import read_list
+from vglamm_jax.data.sources.pictures import guarded, known_split, share
 from vglamm_jax.data.sources.registry import WHOLE, Part
 from vglamm_jax.data.sources.videos import binary_mask, frames_media, names_in
 
@@ -39,7 +40,7 @@ def examples(root: Path, split: str = "train", *, part: Part = WHOLE) -> Iterato
         ValueError: it is not JSON; no such split.
     """
     root, split = Path(root), known_split(split, SPLITS, SOURCE)
-    rows = read_json(root / "grounded_video_qa/grounded_video_qa_trainval.json", LAYOUT)
+    rows = read_list(root / "grounded_video_qa/grounded_video_qa_trainval.json", LAYOUT, of=dict)
     for row in share(rows, part):
         id = "/".join(str(row.get(key)) for key in ("video_id", "seg_idx", "qa_idx"))
         yield from guarded(SOURCE, id, _question(root, split, id, row))

@@ -18,6 +18,7 @@ from typing import Any, Literal
 from vglamm_jax.data.prompts import Protocol
 from vglamm_jax.data.schema import BadRecord, Example, Obj
 from vglamm_jax.data.sources import frames_rules, turns
+from vglamm_jax.data.sources.lists import read_list
 from vglamm_jax.data.sources.pictures import guarded, known_split, read_json, share
 from vglamm_jax.data.sources.registry import WHOLE, Part
 from vglamm_jax.data.sources.videos import as_long_as, file_media, span_of
@@ -43,7 +44,7 @@ def examples(
         ValueError: they are not JSON; no such split.
     """
     root, split = Path(root), known_split(split, SPLITS, SOURCE)
-    videos = read_json(root / f"processed/hcstvg/hcstvg_annotations/{split}_v2_proc.json", LAYOUT)
+    videos = read_list(root / f"processed/hcstvg/hcstvg_annotations/{split}_v2_proc.json", LAYOUT, of=dict)
     asks, first = wording == "question" and split == "val", 0 if protocol == "reference" else 1
     for number, video in share(enumerate(videos), part):
         question = f"hcstvg/qa/{number}.json" if asks else None

@@ -16,9 +16,10 @@ import numpy as np
 from vglamm_jax.data.masks import encode
 from vglamm_jax.data.schema import BadRecord, Example, Obj
 from vglamm_jax.data.sources import frames_rules, turns
-from vglamm_jax.data.sources.pictures import guarded, known_split, read_json, share
+from vglamm_jax.data.sources.lists import grouped, read_list
+from vglamm_jax.data.sources.pictures import guarded, known_split, share
 from vglamm_jax.data.sources.registry import WHOLE, Part
-from vglamm_jax.data.sources.videos import frames_media, grouped, optional_package
+from vglamm_jax.data.sources.videos import frames_media, optional_package
 
 SOURCE = "jhmdb_sentences"
 SPLITS = ("test",)
@@ -36,8 +37,9 @@ def examples(root: Path, split: str = "test", *, part: Part = WHOLE) -> Iterator
     """
     root, split = Path(root), known_split(split, SPLITS, SOURCE)
     optional_package("scipy", "reads the masks of JHMDB-Sentences")
-    rows = read_json(root / "jhmdb_sentences/jhmdb_sentences_samples_metadata.json", LAYOUT)
-    for video, of_video in share(grouped(rows, by=lambda row: row[0]).items(), part):
+    file = root / "jhmdb_sentences/jhmdb_sentences_samples_metadata.json"
+    rows = grouped(read_list(file, LAYOUT, of=list), by=lambda row: row[0], path=file)
+    for video, of_video in share(rows.items(), part):
         yield from guarded(SOURCE, video, _video(root, split, video, of_video))
 
 

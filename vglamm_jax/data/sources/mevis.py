@@ -18,7 +18,8 @@ from vglamm_jax.data.masks import as_rle, union
 from vglamm_jax.data.schema import BadRecord, Example, Media
 from vglamm_jax.data.sources import frames_rules
 from vglamm_jax.data.sources.expressions import Masks, Per, expressions_of, records, things_of, without_turns
-from vglamm_jax.data.sources.pictures import guarded, known_split, read_json, share
+from vglamm_jax.data.sources.lists import read_map
+from vglamm_jax.data.sources.pictures import guarded, known_split, share
 from vglamm_jax.data.sources.registry import WHOLE, Part
 from vglamm_jax.data.sources.videos import frames_media
 
@@ -44,8 +45,8 @@ def examples(
 
 def load(root: Path, split: str) -> tuple[dict[str, Any], dict[str, list]]:
     """The videos of a split and its masks by anno_id, none where they are not published."""
-    videos = read_json(root / "mevis" / split / "meta_expressions.json", LAYOUT)["videos"]
-    masks = read_json(root / "mevis" / split / "mask_dict.json", LAYOUT) if SPLITS[split] else {}
+    videos = read_map(root / "mevis" / split / "meta_expressions.json", LAYOUT, "videos")
+    masks = read_map(root / "mevis" / split / "mask_dict.json", LAYOUT) if SPLITS[split] else {}
     return videos, masks
 
 

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from vglamm_jax.data.masks import as_rle
+from vglamm_jax.data.masks import MaskError, as_rle
 from vglamm_jax.data.schema import BadRecord, Example, Media, Obj
 from vglamm_jax.data.sources.own import segment_turn
 from vglamm_jax.data.sources.pictures import guarded, share
@@ -28,11 +28,11 @@ def records(
     source: str,
     split: str,
     content: dict[str, Any],
-    media_of: Callable[[str], Media],
+    media_of: Callable[[dict], Media],
     part: Part,
     instances: bool,
 ) -> Iterator[Example | BadRecord]:
-    """An example for each picture with annotations, in the file's order; `media_of` gets its "file_name".
+    """An example for each picture with annotations, in the file's order; `media_of` gets its entry.
 
     instances: a turn for each annotation, as the original has it, instead of one for all of a class.
     """
@@ -46,11 +46,15 @@ def records(
 
 
 def _example(source, split, entry, annotations, classes, media_of, instances) -> Iterator[Example | BadRecord]:
-    media, id = media_of(entry["file_name"]), str(entry["id"])
+    media, id = media_of(entry), str(entry["id"])
     objects: list[Obj] = []
     groups: dict[tuple, list[str]] = {}
     for annotation in sorted(annotations, key=lambda one: (one["category_id"], one["id"])):
-        rle, name = as_rle(annotation["segmentation"], media.size), classes[annotation["category_id"]]
+        try:
+            rle, name = as_rle(annotation["segmentation"], media.size), classes[annotation["category_id"]]
+        except MaskError as error:
+            yield BadRecord(source, f"{id}/{annotation['id']}", str(error))
+            continue
         if rle is None:
             yield BadRecord(source, f"{id}/{annotation['id']}", "the mask has no pixel")
             continue

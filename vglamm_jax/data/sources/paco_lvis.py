@@ -8,7 +8,7 @@ all of a class (`instances=True` asks as the original does). Underscores of name
 from collections.abc import Iterator
 from pathlib import Path
 
-from vglamm_jax.data.schema import BadRecord, Example
+from vglamm_jax.data.schema import BadRecord, Example, Media
 from vglamm_jax.data.sources import object_parts
 from vglamm_jax.data.sources.pictures import known_split, picture, read_lists
 from vglamm_jax.data.sources.registry import WHOLE, Part
@@ -27,6 +27,8 @@ def examples(
     """
     file = f"vlpart/paco/annotations/paco_lvis_v1_{known_split(split, SPLITS, 'paco_lvis')}.json"
     content = read_lists(root / file, LAYOUT, "images", "annotations", "categories")
-    return object_parts.records(
-        "paco_lvis", split, content, lambda name: picture(root, f"coco/{name}"), part, instances
-    )
+
+    def media_of(entry: dict) -> Media:
+        return picture(root, f"coco/{entry['file_name']}", entry=entry)
+
+    return object_parts.records("paco_lvis", split, content, media_of, part, instances)

@@ -8,7 +8,7 @@ of the time each. All classes are here, as independent turns, and the pipeline d
 from collections.abc import Iterator
 from pathlib import Path
 
-from vglamm_jax.data.schema import BadRecord, Example
+from vglamm_jax.data.schema import BadRecord, Example, Media
 from vglamm_jax.data.sources import object_parts
 from vglamm_jax.data.sources.pictures import known_split, picture, read_lists
 from vglamm_jax.data.sources.registry import WHOLE, Part
@@ -28,6 +28,8 @@ def examples(
     """
     file = f"vlpart/pascal_part/{known_split(split, SPLITS, 'pascal_part')}.json"
     content = read_lists(root / file, LAYOUT, "images", "annotations", "categories")
-    return object_parts.records(
-        "pascal_part", split, content, lambda name: picture(root, f"{IMAGES}/{name}"), part, instances
-    )
+
+    def media_of(entry: dict) -> Media:
+        return picture(root, f"{IMAGES}/{entry['file_name']}", entry=entry)
+
+    return object_parts.records("pascal_part", split, content, media_of, part, instances)

@@ -4,6 +4,7 @@ import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from PIL import Image
@@ -72,16 +73,20 @@ def share(items: Iterable, part: Part) -> Iterator:
     return itertools.islice(items, part[0], None, part[1])
 
 
-def picture(root: Path, *places: str) -> Media:
+def picture(root: Path, *places: str, entry: Mapping[str, Any] = MappingProxyType({})) -> Media:
     """The picture at the first of some places under `root` that is there; its size comes from the header, upright.
 
     Raises:
-        DataError: none of them is there, or not a picture.
+        DataError: none of them is there, or not a picture, or not of the "height" and "width" its entry says.
     """
     place = next((place for place in places if (root / place).is_file()), None)
     if place is None:
         raise DataError(f"its picture {root / places[0]} is missing")
-    return Media(kind="image", frames=(place,), size=size_of(root / place), length=1)
+    size = size_of(root / place)
+    expected = (int(entry.get("height", size[0])), int(entry.get("width", size[1])))
+    if size != expected:
+        raise DataError(f"its picture is {size[1]}x{size[0]}, its entry says {expected[1]}x{expected[0]}")
+    return Media(kind="image", frames=(place,), size=size, length=1)
 
 
 def size_of(path: Path) -> tuple[int, int]:

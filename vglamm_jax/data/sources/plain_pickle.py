@@ -22,7 +22,7 @@ def load(path: Path) -> Any:
     """
     try:
         with open(path, "rb") as file:
-            return _PlainUnpickler(file, encoding="utf-8").load()
+            return _PlainUnpickler(file, encoding="utf-8", errors="replace").load()
     except (pickle.UnpicklingError, EOFError, ValueError, IndexError, KeyError, AttributeError, TypeError) as error:
         raise DataError(
             f"{path}: not opened: {error}. Only pickles of plain lists, dicts, texts and numbers are safe to open; "

@@ -14,10 +14,11 @@ from pathlib import Path
 
 from vglamm_jax.data.schema import BadRecord, Example
 from vglamm_jax.data.sources import turns
+from vglamm_jax.data.sources.lists import lines_of
 from vglamm_jax.data.sources.moments import Moment, example, within
 from vglamm_jax.data.sources.pictures import guarded, known_split, share
 from vglamm_jax.data.sources.registry import WHOLE, Part
-from vglamm_jax.data.sources.videos import file_media, lines_of
+from vglamm_jax.data.sources.videos import file_media
 
 SOURCE = "qv_highlights"
 SPLITS = ("train", "val", "test")

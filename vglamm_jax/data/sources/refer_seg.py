@@ -72,7 +72,7 @@ def _in_split(own: str, wanted: str) -> bool:
 
 def _example(dataset, split, root: Path, id: int, refs, images, annotations, categories):
     folder = "saiapr_tc-12" if dataset == "refclef" else "mscoco/images/train2014"
-    media = picture(root, f"refer_seg/images/{folder}/{images[id]['file_name']}")
+    media = picture(root, f"refer_seg/images/{folder}/{images[id]['file_name']}", entry=images[id])
     objects: dict[int, Obj] = {}
     turns: dict[tuple, Turn] = {}
     for ref in refs:

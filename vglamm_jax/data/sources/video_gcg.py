@@ -19,7 +19,8 @@ from vglamm_jax.data.masks import as_rle
 from vglamm_jax.data.schema import BadRecord, Example, Obj
 from vglamm_jax.data.sources import frames_rules, turns
 from vglamm_jax.data.sources.caption_forms import of_words
-from vglamm_jax.data.sources.pictures import guarded, known_split, read_json, share
+from vglamm_jax.data.sources.lists import list_in, read_map
+from vglamm_jax.data.sources.pictures import guarded, known_split, share
 from vglamm_jax.data.sources.registry import WHOLE, Part
 from vglamm_jax.data.sources.videos import frames_media
 
@@ -36,9 +37,11 @@ def examples(root: Path, split: str = "train", *, part: Part = WHOLE) -> Iterato
         ValueError: they are not JSON; no such split.
     """
     root, split = Path(root), known_split(split, SPLITS, SOURCE)
-    content = read_json(root / f"video_gcg/instruction_data/{split}.json", LAYOUT)
-    annotations = {str(annotation["id"]): annotation for annotation in content["annotations"]}
-    for video in share(content["videos"], part):
+    file = root / f"video_gcg/instruction_data/{split}.json"
+    content = read_map(file, LAYOUT)
+    videos, listed = (list_in(content, dict, field, file) for field in ("videos", "annotations"))
+    annotations = {str(annotation.get("id")): annotation for annotation in listed}
+    for video in share(videos, part):
         yield from guarded(SOURCE, str(video.get("id")), _video(root, split, video, annotations))
 
 

@@ -13,9 +13,10 @@ from pathlib import Path
 
 from vglamm_jax.data.schema import BadRecord, Example, Turn
 from vglamm_jax.data.sources import frames_rules
-from vglamm_jax.data.sources.pictures import guarded, known_split, read_json, share
+from vglamm_jax.data.sources.lists import grouped, lines_of, read_list
+from vglamm_jax.data.sources.pictures import guarded, known_split, share
 from vglamm_jax.data.sources.registry import WHOLE, Part
-from vglamm_jax.data.sources.videos import file_media, find_video, grouped, lines_of
+from vglamm_jax.data.sources.videos import file_media, find_video
 
 SOURCE = "video_instruct"
 SPLITS = ("train",)
@@ -31,11 +32,11 @@ def examples(root: Path, split: str = "train", *, part: Part = WHOLE) -> Iterato
         ValueError: it is not JSON; no such split.
     """
     root, split = Path(root), known_split(split, SPLITS, SOURCE)
-    rows = read_json(root / "video_instruct_100k/VideoInstruct100K.json", LAYOUT)
+    file = root / "video_instruct_100k/VideoInstruct100K.json"
+    rows = grouped(read_list(file, LAYOUT, of=dict), by=lambda row: row["video_id"], path=file)
     ignored = root / "processed/video_instruct_100k/ignore_filenames.txt"
     names = set(lines_of(ignored, LAYOUT)) if ignored.exists() else set()
-    by_video = sorted(grouped(rows, by=lambda row: row["video_id"]).items())
-    for video, of_video in share(by_video, part):
+    for video, of_video in share(sorted(rows.items()), part):
         if not any(f"{video}{suffix}" in names for suffix in (".mp4", ".mkv", ".webm")):
             yield from guarded(SOURCE, video, _video(root, split, video, of_video))
 

@@ -2,15 +2,13 @@
 
 import functools
 import importlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from vglamm_jax.data.fields import short
 from vglamm_jax.data.schema import Media, Span
 from vglamm_jax.data.sources.own import DataError
 from vglamm_jax.data.sources.pictures import required, size_of
@@ -22,22 +20,6 @@ SUFFIXES = (".mp4", ".mkv", ".webm")
 def names_in(folder: Path, layout: str, suffix: str = "") -> list[str]:
     """What a folder holds, sorted (the original took the order of the disk, facts 10.59). Raises FileNotFoundError."""
     return sorted(path.name for path in required(folder, layout).iterdir() if path.name.endswith(suffix))
-
-
-def lines_of(path: Path, layout: str) -> list[str]:
-    """The lines of a text that are not blank. Raises FileNotFoundError."""
-    return [line.strip() for line in required(path, layout).read_text(encoding="utf-8").splitlines() if line.strip()]
-
-
-def grouped(rows: Iterable[Any], by: Callable[[Any], str]) -> dict[str, list]:
-    """Rows by a key, in the order in which keys first occur. Raises ValueError for a row without the key."""
-    groups: dict[str, list] = {}
-    for number, row in enumerate(rows, 1):
-        try:
-            groups.setdefault(by(row), []).append(row)
-        except (KeyError, IndexError, TypeError) as error:
-            raise ValueError(f"row {number} of the list is not of the expected form: {short(row)}") from error
-    return groups
 
 
 def optional_package(name: str, purpose: str) -> ModuleType:

@@ -15,9 +15,10 @@ from pathlib import Path
 from vglamm_jax.data.masks import encode
 from vglamm_jax.data.schema import BadRecord, Example, Obj
 from vglamm_jax.data.sources import frames_rules, turns
+from vglamm_jax.data.sources.lists import lines_of
 from vglamm_jax.data.sources.pictures import guarded, known_split, read_json, share
 from vglamm_jax.data.sources.registry import WHOLE, Part
-from vglamm_jax.data.sources.videos import binary_mask, frames_media, lines_of, names_in, span_of
+from vglamm_jax.data.sources.videos import binary_mask, frames_media, names_in, span_of
 
 SOURCE = "vidstg"
 SPLITS = ("train", "test")

@@ -19,7 +19,8 @@ from typing import Any, Literal
 
 from vglamm_jax.data.schema import BadRecord, Example, Obj
 from vglamm_jax.data.sources import frames_rules, turns
-from vglamm_jax.data.sources.pictures import guarded, known_split, read_json, share
+from vglamm_jax.data.sources.lists import list_in, read_map
+from vglamm_jax.data.sources.pictures import guarded, known_split, share
 from vglamm_jax.data.sources.registry import WHOLE, Part
 from vglamm_jax.data.sources.videos import as_long_as, file_media, span_of
 
@@ -39,8 +40,9 @@ def examples(
         ValueError: they are not JSON; no such split.
     """
     root, split = Path(root), known_split(split, SPLITS, SOURCE)
-    content = read_json(root / f"processed/vidstg/vidstg_annotations/{split}.json", LAYOUT)
-    for video in share(content["videos"], part):
+    file = root / f"processed/vidstg/vidstg_annotations/{split}.json"
+    content = read_map(file, LAYOUT)
+    for video in share(list_in(content, dict, "videos", file), part):
         yield from guarded(SOURCE, str(video.get("video_id")), _video(root, split, content, video, clip))
 
 
