@@ -175,3 +175,12 @@ def test_anet_entities(tmp_path):
     assert (segment.id, segment.turns[0].answer, segment.media.clip) == ("v_1/0", "A man runs", (0.4, 1.0))
     assert segment.turns[0].task == "describe" and segment.meta["frames_rule"] == "ten"
     assert empty.id == "v_1/1" and "media.clip" in empty.reason
+
+
+def test_a_broken_video_costs_one_record(tmp_path):
+    write_text(tmp_path / "charades_sta/charades_sta_train.txt", "BAD 0 1##x", "AB 0 1##x", "GONE 0 1##x")
+    clip(tmp_path / "charades_sta/Charades_v1_480/AB.mp4")
+    write_text(tmp_path / "charades_sta/Charades_v1_480/BAD.mp4", "no video at all")
+    broken, fine, gone = charades_sta.examples(tmp_path, "train")
+    assert fine.id == "AB" and [type(record) for record in (broken, gone)] == [BadRecord, BadRecord]
+    assert (broken.id, gone.id) == ("BAD", "GONE") and "BAD.mp4" in broken.reason and "no such file" in gone.reason
