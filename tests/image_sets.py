@@ -83,7 +83,7 @@ def mapillary(root: Path) -> None:
 
 
 def paco_lvis(root: Path) -> None:
-    """Two mugs and a handle; the third annotation has no pixel; an image without annotations."""
+    """Two mugs and a handle; one annotation has no pixel, one is no polygon; an image without annotations."""
     write_picture(root / "coco/train2017/7.jpg")
     content = {
         "images": [
@@ -96,6 +96,7 @@ def paco_lvis(root: Path) -> None:
             {"id": 11, "image_id": 7, "category_id": 2, "segmentation": rle(DOT)},
             {"id": 12, "image_id": 7, "category_id": 1, "segmentation": rle(TOP)},
             {"id": 13, "image_id": 7, "category_id": 3, "segmentation": rle(TOP * 0)},
+            {"id": 14, "image_id": 7, "category_id": 3, "segmentation": [[1, 2]]},
         ],
     }
     write_json(root / "vlpart/paco/annotations/paco_lvis_v1_train.json", content)
@@ -137,24 +138,29 @@ def _instances(folder: str, names: dict[int, str], annotations: dict[int, tuple]
 
 
 def refcoco(root: Path, dataset: str = "refcoco", split_by: str = "unc") -> None:
-    """Two references to one image, one with a missing annotation; an image of testA, one of val without its picture."""
-    names = {1: "COCO_train2014_000000000001.jpg", 2: "COCO_train2014_000000000002.jpg", 3: "gone.jpg"}
+    """Two references to one image, one with a missing annotation; an image of testA, one of val without its picture,
+    one of testB whose picture has another size."""
+    names = {1: "COCO_train2014_000000000001.jpg", 2: "COCO_train2014_000000000002.jpg", 3: "gone.jpg", 4: "other.jpg"}
     refs = [
         _ref(1, 1, 100, "train", "Man on the left.", "the man"),
         _ref(2, 1, 101, "train", "small  dot"),
         _ref(3, 1, 999, "train", "nobody"),
         _ref(4, 2, 102, "testA", "sky"),
         _ref(5, 3, 103, "val", "ghost"),
+        _ref(6, 4, 104, "testB", "large"),
     ]
     annotations = {
         100: (1, [rectangle(0, 0, 2, 8), rectangle(2, 0, 2, 8)]),
         101: (1, [rectangle(8, 5, 3, 2)]),
         102: (2, rle(TOP)),
         103: (3, rle(TOP)),
+        104: (4, rle(TOP)),
     }
     _write_refer(root, dataset, f"refs({split_by}).p", refs, _instances(dataset, names, annotations))
+    folder = root / "refer_seg/images/mscoco/images/train2014"
     for name in list(names.values())[:2]:
-        write_picture(root / "refer_seg/images/mscoco/images/train2014" / name)
+        write_picture(folder / name)
+    write_picture(folder / "other.jpg", (12, 8))
 
 
 def _write_refer(root: Path, dataset: str, file: str, refs: list[dict], instances: dict) -> None:
