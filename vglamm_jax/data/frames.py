@@ -6,7 +6,7 @@ supervised       8 31                       K of those that are annotated
 """
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -175,8 +175,8 @@ def _showing_all(candidates: np.ndarray, slots: Sequence[Slot], count: int, rng:
     return _fill(candidates, chosen, count, rng)
 
 
-def _inside(frames: Iterable[int], window: np.ndarray) -> np.ndarray:
-    return window[np.isin(window, list(frames))]
+def _inside(frames: Set[int], window: np.ndarray) -> np.ndarray:
+    return np.array([frame for frame in window.tolist() if frame in frames], np.int64)
 
 
 def _repeated(frames: np.ndarray, count: int) -> np.ndarray:

@@ -23,6 +23,30 @@ class EncodedFrames(Video):
             yield decode_image(np.frombuffer(self.encoded[i], np.uint8), f"{self.path}: frame {i}")
 
 
+@dataclasses.dataclass(kw_only=True, eq=False)
+class DecodedFrames(Video):
+    """Pixels in memory, uint8 [T, H, W, 3]."""
+
+    pixels: np.ndarray
+
+    def _decode(self, indices: np.ndarray) -> Iterator[np.ndarray]:
+        return iter(self.pixels[indices])
+
+
+def decoded_frames(media: Media, pixels: np.ndarray, name: str = "frames in memory") -> DecodedFrames:
+    """The frames of an example whose source made them.
+
+    Raises:
+        VideoError: they are not what the example says.
+    """
+    expected = (media.length, *media.size, 3)
+    if pixels.shape != expected:
+        raise VideoError(f"{name}: the frames are {list(pixels.shape)}, but the example says {list(expected)}")
+    fps = media.fps or FOLDER_FPS
+    times = np.arange(media.length) / fps
+    return DecodedFrames(path=Path(name), size=media.size, fps=fps, timestamps=times, kind=media.kind, pixels=pixels)
+
+
 def open_media(media: Media, root: str | Path, name: str = "frames in memory") -> Video:
     """The frames of an example, `Video.frames` decodes those asked for; frame numbers are those of its masks.
 

@@ -98,11 +98,13 @@ def template_named(name: str) -> Template:
 
 def encode(text: str, tokenizer) -> np.ndarray:
     """Text -> int64 [L]; each `<image>` is one -200, and only the first chunk keeps its BOS (facts 4.3)."""
-    chunks = [tokenizer(chunk).input_ids for chunk in text.split(PLACEHOLDER)]
-    starts_with_bos = bool(chunks[0]) and chunks[0][0] == tokenizer.bos_token_id
-    ids = chunks[0][:1] if starts_with_bos else []
-    for i, chunk in enumerate(chunks):
-        ids += [PLACEHOLDER_ID] * (i > 0) + chunk[starts_with_bos:]
+    first, *others = text.split(PLACEHOLDER)
+    ids = list(tokenizer(first).input_ids)
+    starts_with_bos = bool(ids) and ids[0] == tokenizer.bos_token_id
+    for chunk in others:
+        ids.append(PLACEHOLDER_ID)
+        if chunk:
+            ids += tokenizer(chunk).input_ids[starts_with_bos:]
     return np.array(ids, np.int64)
 
 
