@@ -17,6 +17,7 @@ from vglamm_jax.convert import engine, tables
 from vglamm_jax.convert.engine import Part
 from vglamm_jax.convert.tables_hf_sam2 import hf_sam2
 from vglamm_jax.convert.torch_io import LazyTensor
+from vglamm_jax.models import layers
 from vglamm_jax.models.clip import ClipVision
 from vglamm_jax.models.internvideo2 import InternVideo2
 from vglamm_jax.models.llm import CausalLM
@@ -59,9 +60,9 @@ def image(name: str, *shape: int) -> np.ndarray:
     return values("input " + name, shape) * np.float32(3)
 
 
-def filled(make, rows) -> nnx.Module:
-    """The module that `make` builds, with named values read through the conversion table."""
-    module = engine.abstract(make)
+def filled(make, cfg, rows) -> nnx.Module:
+    """The module `make(cfg, rngs)` with named values read through the conversion table."""
+    module = layers.abstract(make, cfg)
     shapes = engine.abstract_checkpoint(module, rows, {})
     tensors = {n: LazyTensor(s, np.dtype(np.float32), lambda n=n, s=s: values(n, s), FOLDER) for n, s in shapes.items()}
     return engine.fill(module, Part(rows, tensors))
@@ -73,12 +74,12 @@ def _run(module, *args):
 
 
 def clip() -> dict[str, np.ndarray]:
-    model = filled(lambda: ClipVision(CLIP, nnx.Rngs(0)), tables.clip(CLIP))
+    model = filled(ClipVision, CLIP, tables.clip(CLIP))
     return {"features": np.asarray(_run(model, image("clip", 2, 28, 28, 3)))}
 
 
 def internvideo2() -> dict[str, np.ndarray]:
-    model = filled(lambda: InternVideo2(INTERNVIDEO2, nnx.Rngs(0)), tables.internvideo2(INTERNVIDEO2))
+    model = filled(InternVideo2, INTERNVIDEO2, tables.internvideo2(INTERNVIDEO2))
     return {"features": np.asarray(_run(model, image("internvideo2", 2, 4, 28, 28, 3)))}
 
 
@@ -87,14 +88,14 @@ def ids(cfg: LlmConfig) -> np.ndarray:
 
 
 def llm(cfg: LlmConfig) -> dict[str, np.ndarray]:
-    model = filled(lambda: CausalLM(cfg, nnx.Rngs(0)), tables.llm(cfg))
+    model = filled(CausalLM, cfg, tables.llm(cfg))
     positions = jnp.broadcast_to(jnp.arange(24), (2, 24))
     hidden = jax.jit(lambda m: m(m.embed(ids(cfg)), positions)[0])(model)
     return {"hidden": np.asarray(hidden), "logits": np.asarray(model.logits(hidden)[..., : cfg.vocab])}
 
 
 def sam2_model() -> Sam2:
-    return filled(lambda: Sam2(SAM2, nnx.Rngs(0)), hf_sam2(SAM2))
+    return filled(Sam2, SAM2, hf_sam2(SAM2))
 
 
 def sam2_image() -> dict[str, np.ndarray]:

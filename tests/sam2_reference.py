@@ -2,9 +2,9 @@
 
 import jax
 import numpy as np
-from flax import nnx
 
 from vglamm_jax.config import HieraConfig, Sam2Config
+from vglamm_jax.models import layers
 from vglamm_jax.models.sam2.tracker import Sam2
 
 # The maps of 128 pixels (32, 16, 8, 4) are no multiples of 6, 14 and 7: windows are padded in three stages.
@@ -72,7 +72,7 @@ def filled(cfg: Sam2Config, model) -> Sam2:
 
     state = {name: value.numpy() for name, value in model.state_dict().items()}
     tensors = {name: LazyTensor(v.shape, v.dtype, lambda v=v: v, name) for name, v in state.items()}
-    ours = engine.abstract(lambda: Sam2(cfg, nnx.Rngs(0)))
+    ours = layers.abstract(Sam2, cfg)
     return jax.tree.map(
         jax.numpy.asarray, engine.fill(ours, engine.Part(hf_sam2(cfg), tensors, ignored=HF_SAM2_IGNORED))
     )
@@ -87,7 +87,7 @@ def relative(ours, theirs) -> float:
 def random_model(cfg: Sam2Config, seed: int = 0) -> Sam2:
     """Ours with random parameters, made by NumPy: compiling the initialisers takes longer than most tests."""
     random = np.random.default_rng(seed)
-    abstract = nnx.eval_shape(lambda: Sam2(cfg, nnx.Rngs(0)))
+    abstract = layers.abstract(Sam2, cfg)
 
     def fill(path, leaf):
         name = jax.tree_util.keystr(path)

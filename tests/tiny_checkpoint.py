@@ -13,6 +13,7 @@ from vglamm_jax.config import VideoGlammConfig, load_config
 from vglamm_jax.convert import engine, tables
 from vglamm_jax.data.tokenizer import tiny_tokenizer
 from vglamm_jax.infer.demo import favour_seg, random_weights
+from vglamm_jax.models import layers
 from vglamm_jax.models.videoglamm import VideoGlamm
 
 
@@ -23,7 +24,7 @@ def tiny_config() -> VideoGlammConfig:
 def write(folder: Path, seed: int = 0, frequent_seg: bool = True) -> Path:
     """Writes checkpoint/, clip/, internvideo2.safetensors and sam2.yaml; answers are all [SEG] by default."""
     cfg = tiny_config()
-    model = random_weights(engine.abstract(lambda: VideoGlamm(cfg, nnx.Rngs(0))), seed)
+    model = random_weights(layers.abstract(VideoGlamm, cfg), seed)
     if frequent_seg:
         favour_seg(model, cfg, seg=0.6, stop=0.3)
     home = folder / "checkpoint"

@@ -4,12 +4,12 @@ import dataclasses
 
 import jax
 import numpy as np
-from flax import nnx
 
 from vglamm_jax.config import LlmConfig
 from vglamm_jax.convert import engine, tables
 from vglamm_jax.convert.tables_lora import lora as lora_rows
 from vglamm_jax.convert.torch_io import LazyTensor
+from vglamm_jax.models import layers
 from vglamm_jax.models.llm import CausalLM
 
 LLAMA = LlmConfig(
@@ -45,7 +45,7 @@ def lazy_state(model) -> dict[str, LazyTensor]:
 
 def filled(cfg: LlmConfig, tensors, dtype=np.float32) -> CausalLM:
     """Our model with these tensors, LoRA included where `cfg.lora` has it."""
-    module = engine.abstract(lambda: CausalLM(cfg, nnx.Rngs(0)))
+    module = layers.abstract(CausalLM, cfg)
     return engine.fill(module, engine.Part([*tables.llm(cfg), *lora_rows(cfg)], tensors), dtype=dtype)
 
 

@@ -15,11 +15,11 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from vglamm_jax.config import VideoGlammConfig, load_config
 from vglamm_jax.infer import generate, predictor, track
+from vglamm_jax.models import layers
 from vglamm_jax.models.videoglamm import VideoGlamm
 from vglamm_jax.sharding import AXES, shardings
 
@@ -81,7 +81,7 @@ class Shapes:
 
     def model(self, cfg: VideoGlammConfig) -> VideoGlamm:
         """The whole model as shapes in `dtype`, split by `sharding.RULES`."""
-        abstract = nnx.eval_shape(lambda: VideoGlamm(cfg, nnx.Rngs(0)))
+        abstract = layers.abstract(VideoGlamm, cfg)
         places = shardings(abstract, self.mesh)
         return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, self.dtype, sharding=s), abstract, places)
 

@@ -20,7 +20,7 @@ GOLDEN_CLIP = ClipConfig(image_size=336, patch_size=14, width=32, depth=4, heads
 
 
 def make(cfg=CLIP):
-    return engine.abstract(lambda: ClipVision(cfg, nnx.Rngs(0)))
+    return layers.abstract(ClipVision, cfg)
 
 
 def lazy(name, value):

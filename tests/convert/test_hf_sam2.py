@@ -4,12 +4,12 @@ import dataclasses
 
 import numpy as np
 import pytest
-from flax import nnx
 
 from vglamm_jax.convert import engine
 from vglamm_jax.convert.engine import Part
 from vglamm_jax.convert.tables_hf_sam2 import HF_SAM2_IGNORED, hf_sam2
 from vglamm_jax.convert.torch_io import LazyTensor
+from vglamm_jax.models import layers
 from vglamm_jax.models.sam2.tracker import Sam2
 
 torch = pytest.importorskip("torch", reason="compares with transformers' PyTorch model")
@@ -51,7 +51,7 @@ def test_every_tensor_has_its_row_and_comes_back(tiny, newer):
     cfg = dataclasses.replace(tiny.sam2, no_object_memory=newer, pointer_time=newer)
     state = {name: value.numpy() for name, value in hf_model(cfg, newer).state_dict().items()}
     tensors = {name: LazyTensor(v.shape, v.dtype, lambda v=v: v, name) for name, v in state.items()}
-    module = engine.abstract(lambda: Sam2(cfg, nnx.Rngs(0)))
+    module = layers.abstract(Sam2, cfg)
     model = engine.fill(module, Part(hf_sam2(cfg), tensors, ignored=HF_SAM2_IGNORED))
     back = dict(engine.to_torch(model, hf_sam2(cfg)))
     assert set(state) - set(back) == {"prompt_encoder.shared_embedding.positional_embedding"}

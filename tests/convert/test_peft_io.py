@@ -6,7 +6,6 @@ import json
 import ml_dtypes
 import numpy as np
 import pytest
-from flax import nnx
 from safetensors.numpy import save_file
 from tiny_llm import LLAMA, PHI3, lazy
 
@@ -16,6 +15,7 @@ from vglamm_jax.convert.lora_merge import merged, state_dict_lora
 from vglamm_jax.convert.peft_names import strip_peft, wrap_peft
 from vglamm_jax.convert.tables_lora import lora as lora_rows
 from vglamm_jax.convert.torch_io import CheckpointError
+from vglamm_jax.models import layers
 from vglamm_jax.models.llm import CausalLM
 
 LORA = LoraConfig(rank=4, alpha=6, targets=("qkv_proj", "down_proj"), dropout=0.1, rslora=True)
@@ -24,7 +24,7 @@ QKV = "model.layers.1.self_attn.qkv_proj"
 
 
 def abstract(cfg):
-    return engine.abstract(lambda: CausalLM(cfg, nnx.Rngs(0)))
+    return layers.abstract(CausalLM, cfg)
 
 
 @pytest.fixture

@@ -4,11 +4,11 @@ import dataclasses
 import json
 
 import pytest
-from flax import nnx
 
 from vglamm_jax.config import LlmConfig
 from vglamm_jax.convert import engine, tables
 from vglamm_jax.convert.tables_sam2 import sam2
+from vglamm_jax.models import layers
 from vglamm_jax.models.clip import ClipVision
 from vglamm_jax.models.internvideo2 import InternVideo2
 from vglamm_jax.models.llm import CausalLM
@@ -29,7 +29,7 @@ def assert_covers(checkpoint, manifest):
 
 def test_clip(manifest, published):
     cfg = published.clip
-    module = engine.abstract(lambda: ClipVision(cfg, nnx.Rngs(0)))
+    module = layers.abstract(ClipVision, cfg)
     checkpoint = engine.abstract_checkpoint(module, tables.clip(cfg), tables.clip_extras(cfg))
     assert len(checkpoint) == 391
     assert_covers(checkpoint, manifest["clip_vit_l_14_336_vision"])
@@ -37,7 +37,7 @@ def test_clip(manifest, published):
 
 def test_internvideo2(manifest, published):
     cfg = published.internvideo2
-    module = engine.abstract(lambda: InternVideo2(cfg, nnx.Rngs(0)))
+    module = layers.abstract(InternVideo2, cfg)
     checkpoint = engine.abstract_checkpoint(module, tables.internvideo2(cfg), tables.internvideo2_extras(cfg))
     assert len(checkpoint) == 571
     assert_covers(checkpoint, manifest["internvideo2_stage2_vision"])
@@ -46,7 +46,7 @@ def test_internvideo2(manifest, published):
 def test_sam2(manifest, published):
     """The manifest has VideoGLaMM's spelling of the layer scale; Meta's own files say gamma (facts 1.10)."""
     cfg = published.sam2
-    module = engine.abstract(lambda: Sam2(cfg, nnx.Rngs(0)))
+    module = layers.abstract(Sam2, cfg)
     assert_covers(engine.abstract_checkpoint(module, sam2(cfg, layer_scale="weight"), {}), manifest["sam2_hiera_large"])
     meta = engine.abstract_checkpoint(module, sam2(cfg), {})
     assert len(meta) == 900 and meta["memory_encoder.fuser.layers.1.gamma"] == (256,)
@@ -54,15 +54,12 @@ def test_sam2(manifest, published):
 
 def test_sam21_adds_three_tensors(published):
     plain, newer = published.sam2, dataclasses.replace(published.sam2, no_object_memory=True, pointer_time=True)
-    names = [
-        set(engine.abstract_checkpoint(engine.abstract(lambda cfg=cfg: Sam2(cfg, nnx.Rngs(0))), sam2(cfg), {}))
-        for cfg in (plain, newer)
-    ]
+    names = [set(engine.abstract_checkpoint(layers.abstract(Sam2, cfg), sam2(cfg), {})) for cfg in (plain, newer)]
     assert names[1] - names[0] == {"no_obj_embed_spatial", "obj_ptr_tpos_proj.weight", "obj_ptr_tpos_proj.bias"}
 
 
 def test_whole_checkpoint(manifest, published):
-    module = engine.abstract(lambda: VideoGlamm(published, nnx.Rngs(0)))
+    module = layers.abstract(VideoGlamm, published)
     extras = tables.videoglamm_extras(published)
     checkpoint = engine.abstract_checkpoint(module, tables.videoglamm(published), extras)
     assert len(checkpoint) == 2069
@@ -73,7 +70,7 @@ def test_llama_names_separate_projections():
     cfg = LlmConfig(
         vocab=130, width=16, depth=2, heads=4, kv_heads=2, head_dim=4, mlp_width=24, max_positions=64, fused=False
     )
-    module = engine.abstract(lambda: CausalLM(cfg, nnx.Rngs(0)))
+    module = layers.abstract(CausalLM, cfg)
     checkpoint = engine.abstract_checkpoint(module, tables.llm(cfg), {})
     layer = "model.layers.1."
     assert checkpoint[layer + "self_attn.q_proj.weight"] == (16, 16)
@@ -81,5 +78,5 @@ def test_llama_names_separate_projections():
     assert checkpoint[layer + "mlp.up_proj.weight"] == (24, 16)
     assert checkpoint["lm_head.weight"] == checkpoint["model.embed_tokens.weight"] == (130, 16)
     tied = dataclasses.replace(cfg, tie_embeddings=True)
-    module = engine.abstract(lambda: CausalLM(tied, nnx.Rngs(0)))
+    module = layers.abstract(CausalLM, tied)
     assert set(checkpoint) - set(engine.abstract_checkpoint(module, tables.llm(tied), {})) == {"lm_head.weight"}

@@ -4,9 +4,9 @@ import cv2
 import jax
 import numpy as np
 import pytest
-from flax import nnx
 
 from vglamm_jax.config import InternVideo2Config
+from vglamm_jax.models import layers
 from vglamm_jax.models.internvideo2 import InternVideo2
 
 
@@ -19,7 +19,7 @@ def golden_internvideo2(golden) -> tuple[InternVideo2, np.ndarray, np.ndarray]:
 
     cfg = InternVideo2Config(image_size=224, patch_size=14, frames=4, width=176, depth=3, heads=8, mlp_width=768)
     part = engine.Part(tables.internvideo2(cfg), open_tensors(golden / "internvideo2.pt"), ignored=[""])
-    model = engine.fill(engine.abstract(lambda: InternVideo2(cfg, nnx.Rngs(0))), part)
+    model = engine.fill(layers.abstract(InternVideo2, cfg), part)
     clips = _clips(golden)
     return model, clips, np.asarray(jax.jit(lambda model, x: model(x))(model, clips))
 

@@ -50,7 +50,7 @@ def test_equals_transformers(name):
     from vglamm_jax.bench.weights import load
     from vglamm_jax.convert import tables
 
-    ours = load(lambda: ClipVision(cfg, nnx.Rngs(0)), tables.clip(cfg), reference.state_dict(), prefix="vision_model.")
+    ours = load(ClipVision, cfg, tables.clip(cfg), reference.state_dict(), prefix="vision_model.")
     images = np.random.default_rng(1).standard_normal((3, cfg.image_size, cfg.image_size, 3)).astype(np.float32)
     with torch.inference_mode():
         states = reference(torch.tensor(images).permute(0, 3, 1, 2), output_hidden_states=True).hidden_states
@@ -67,7 +67,7 @@ def test_equals_the_original(golden):
 
     cfg = sizes.clip_config(golden / "clip", select_layer=-2)
     part = engine.Part(tables.clip(cfg), open_tensors(golden / "clip"), extras=tables.clip_extras(cfg))
-    model = engine.fill(engine.abstract(lambda: ClipVision(cfg, nnx.Rngs(0))), part)
+    model = engine.fill(layers.abstract(ClipVision, cfg), part)
     images = np.load(golden / "preprocessed.npz")["clip_336_f0f5"].transpose(0, 2, 3, 1)
     expected = np.load(golden / "outputs.npz")["clip"]
     ours = np.asarray(jax.jit(lambda model, x: model(x))(model, images))[:, ::6]

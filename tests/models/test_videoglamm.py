@@ -6,16 +6,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
 from vglamm_jax.config import load_config
 from vglamm_jax.infer.demo import random_weights
+from vglamm_jax.models import layers
 from vglamm_jax.models.videoglamm import VideoGlamm
 
 
 def abstract(encoders: str) -> VideoGlamm:
     cfg = dataclasses.replace(load_config("tiny"), encoders=encoders)
-    return nnx.eval_shape(lambda: VideoGlamm(cfg, nnx.Rngs(0)))
+    return layers.abstract(VideoGlamm, cfg)
 
 
 @pytest.mark.parametrize("encoders", ["both", "image", "video"])

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 import transformers
-from flax import nnx
 
 from vglamm_jax.bench import torch_models
 from vglamm_jax.bench.timing import Pair
@@ -51,7 +50,7 @@ def clip(cfg: ClipConfig, images: int) -> Iterator[Pair]:
     """The spatial encoder on a few images."""
     theirs = torch_models.clip(cfg)
     rows = tables.clip(cfg)
-    model = layers.unstack_all(load(lambda: ClipVision(cfg, nnx.Rngs(0)), rows, theirs.state_dict(), "vision_model."))
+    model = layers.unstack_all(load(ClipVision, cfg, rows, theirs.state_dict(), "vision_model."))
     pixels = random(images, cfg.image_size, cfg.image_size, 3)
     for_torch = channels_first(pixels)
     # transformers also runs the final norm on CLS, which is a row of 1024 numbers.
@@ -63,7 +62,7 @@ def clip(cfg: ClipConfig, images: int) -> Iterator[Pair]:
 def llm(cfg: LlmConfig, prompt: int, new_tokens: int) -> Iterator[Pair]:
     """Reading a prompt of embeddings, and writing an answer token by token with a cache."""
     theirs = torch_models.llm(cfg)
-    model = layers.unstack_all(load(lambda: CausalLM(cfg, nnx.Rngs(0)), tables.llm(cfg), theirs.state_dict()))
+    model = layers.unstack_all(load(CausalLM, cfg, tables.llm(cfg), theirs.state_dict()))
     embeds = random(1, prompt, cfg.width) * 0.02
     rules = generate.make_rules(-1, (-1,), 0, generate.Sampling())
 
@@ -108,7 +107,7 @@ def sam2(cfg: Sam2Config, objects: int) -> Iterator[Pair]:
     """The image encoder, decoding of one frame, and the step that follows objects into the next frame."""
     video = torch_models.sam2_video(cfg)
     image = torch_models.sam2_image(cfg, video)
-    model = layers.unstack_all(load(lambda: Sam2(cfg, nnx.Rngs(0)), hf_sam2(cfg), video.state_dict()))
+    model = layers.unstack_all(load(Sam2, cfg, hf_sam2(cfg), video.state_dict()))
     pixels = random(1, cfg.image_size, cfg.image_size, 3)
     for_torch = channels_first(pixels)
     encode = jax.jit(lambda model, x: model.encode(x))

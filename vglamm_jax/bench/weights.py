@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from flax import nnx
 
-from vglamm_jax.convert.engine import Part, abstract, fill
+from vglamm_jax.convert.engine import Part, fill
 from vglamm_jax.convert.rows import Row
 from vglamm_jax.convert.torch_io import LazyTensor
+from vglamm_jax.models import layers
 
 ANYTHING = (r"",)
 
@@ -24,6 +25,8 @@ def _lazy(tensor: Any, name: str) -> LazyTensor:
     return LazyTensor(tuple(tensor.shape), np.dtype(np.float32), values, Path(name))
 
 
-def load(make: Callable[[], nnx.Module], rows: Iterable[Row], state: Mapping[str, Any], prefix: str = "") -> nnx.Module:
-    """The float32 module that `make` builds, filled by `rows`; tensors that no row names are left alone."""
-    return fill(abstract(make), Part(rows, tensors(state, prefix), "PyTorch model", ignored=ANYTHING))
+def load(
+    make: Callable[..., nnx.Module], cfg: Any, rows: Iterable[Row], state: Mapping[str, Any], prefix: str = ""
+) -> nnx.Module:
+    """The float32 module `make(cfg, rngs)`, filled by `rows`; tensors that no row names are left alone."""
+    return fill(layers.abstract(make, cfg), Part(rows, tensors(state, prefix), "PyTorch model", ignored=ANYTHING))

@@ -24,11 +24,6 @@ LISTED = 12  # names per kind of problem in an error; the rest is counted
 ALIGNMENT = 64  # what JAX wants in order to take a numpy buffer over without a copy
 
 
-def abstract(make: Callable[[], nnx.Module]) -> nnx.Module:
-    """The module that `make` builds, with shapes instead of arrays; no memory is used."""
-    return nnx.eval_shape(make)
-
-
 def leaves(module: nnx.Module) -> dict[str, Any]:
     """Every parameter by path (`llm/blocks/mlp/down_proj/kernel`), in the module's own order."""
     return {path_name(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(module)[0]}
@@ -39,6 +34,7 @@ class Slot:
 
     def __init__(self, key: str, row: Row, path: str, index: int | None, ours: Shape):
         self.key, self.row, self.path, self.index = key, row, path, index
+        self.parameter_shape = tuple(ours)
         self.torch_shape = row.transform.torch_shape(tuple(ours) if index is None else tuple(ours[1:]))
 
     def write(self, tensor: np.ndarray, buffer: np.ndarray) -> None:
@@ -105,7 +101,7 @@ def fill(
     """The module with the tensors' values as arrays of `dtype`.
 
     Args:
-      module: built by `abstract` (or any module of the same structure).
+      module: built by `layers.abstract` (or any module of the same structure).
       parts: files whose rows together fill exactly this module.
       dtype: of every parameter.
       progress: called with bytes read and bytes in all after every tensor.
@@ -122,29 +118,39 @@ def fill(
     for place in places:
         by_path.setdefault(place.path, []).append(place)
     targets = leaves(shardings) if shardings is not None else {}
-    report = _Report(sum(tensors[place.key].nbytes for place in places), progress)
+    report = Report(sum(tensors[place.key].nbytes for place in places), progress)
+    tensors = {key: report.watch(tensor) for key, tensor in tensors.items()}
     arrays = [
-        _place(_gather(by_path[path], parameter.shape, np.dtype(dtype), tensors, report), targets.get(path))
+        _place(gather(by_path[path], parameter.shape, np.dtype(dtype), tensors), targets.get(path))
         for path, parameter in parameters.items()
     ]
     return jax.tree.unflatten(jax.tree.structure(module), arrays)
 
 
-class _Report:
+class Report:
+    """Counts the bytes of watched tensors as they are read."""
+
     def __init__(self, total: int, progress: Progress | None):
         self.done, self.total, self.progress = 0, total, progress
 
-    def add(self, tensor: LazyTensor) -> None:
-        self.done += tensor.nbytes
-        if self.progress is not None:
+    def watch(self, tensor: LazyTensor) -> LazyTensor:
+        if self.progress is None:
+            return tensor
+
+        def read() -> np.ndarray:
+            value = tensor.read()
+            self.done += tensor.nbytes
             self.progress(self.done, self.total)
+            return value
+
+        return dataclasses.replace(tensor, read=read)
 
 
-def _gather(places: list[Slot], shape: Shape, dtype: np.dtype, tensors: Tensors, report: _Report) -> np.ndarray:
+def gather(places: Iterable[Slot], shape: Shape, dtype: np.dtype, tensors: Tensors) -> np.ndarray:
+    """A parameter of `shape` put together from its tensors, read one at a time."""
     buffer = _zeros(shape, dtype)
     for place in places:
         place.write(tensors[place.key].read(), buffer)
-        report.add(tensors[place.key])
     return buffer
 
 

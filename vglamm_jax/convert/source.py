@@ -11,13 +11,13 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
-from vglamm_jax.config import VideoGlammConfig
+from vglamm_jax.config import InternVideo2Config, Sam2Config, VideoGlammConfig
 from vglamm_jax.convert import engine, sizes, tables
 from vglamm_jax.convert.rows import under
 from vglamm_jax.convert.tables_sam2 import sam2 as sam2_rows
 from vglamm_jax.convert.torch_io import CheckpointError, LazyTensor, Prefixed, Tensors, open_tensors
+from vglamm_jax.models import layers
 from vglamm_jax.models.internvideo2 import resize_positions
 from vglamm_jax.models.videoglamm import VideoGlamm
 
@@ -130,18 +130,31 @@ class Opened:
 def read_config(sources: Sources, opened: Opened | None = None) -> VideoGlammConfig:
     """The sizes of the checkpoint at `sources` (see `sizes` for where each comes from)."""
     opened = opened or Opened(sources)
-    path = sources.folder / "config.json"
-    said = sizes.read_json(path)
-    llm = sizes.llm_config(path, opened.home, sources.folder)
     if sources.clip is None or sources.internvideo2 is None:
         raise CheckpointError(f"{sources.folder}: a model with one encoder states it in a config; pass --config")
+    return model_config(
+        sources.folder,
+        opened.home,
+        sources.clip,
+        sizes.internvideo2_config(sources.internvideo2, opened.internvideo2),
+        sizes.sam2_config(opened.sam2, opened.sam2_source, sources.sam2_yaml),
+    )
+
+
+def model_config(
+    folder: Path, home: Tensors, clip: Path, internvideo2: InternVideo2Config, sam2: Sam2Config
+) -> VideoGlammConfig:
+    """The whole model's config from the `config.json` in `folder`, CLIP's folder, and the sizes of the rest."""
+    path = folder / "config.json"
+    said = sizes.read_json(path)
+    llm = sizes.llm_config(path, home, folder)
     return VideoGlammConfig(
-        clip=sizes.clip_config(sources.clip, said.get("mm_vision_select_layer", -2)),
-        internvideo2=sizes.internvideo2_config(sources.internvideo2, opened.internvideo2),
+        clip=sizes.clip_config(clip, said.get("mm_vision_select_layer", -2)),
+        internvideo2=internvideo2,
         llm=llm,
-        sam2=sizes.sam2_config(opened.sam2, opened.sam2_source, sources.sam2_yaml),
+        sam2=sam2,
         seg_token_id=sizes.setting(said, "seg_token_idx", path),
-        stop_ids=_stop_ids(sources.folder, said),
+        stop_ids=_stop_ids(folder, said),
         pad_token_id=said.get("pad_token_id") or 0,
         template="phi3" if llm.fused else "llama3",
     )
@@ -167,16 +180,16 @@ def parts(opened: Opened, cfg: VideoGlammConfig) -> list[engine.Part]:
         extras = tables.clip_extras(cfg.clip)
         found.append(engine.Part(towers["clip"], opened.clip, str(sources.clip), tables.CLIP_IGNORED, extras))
     if "internvideo2" in towers:
-        tensors = with_positions(opened.internvideo2, cfg)
+        tensors = with_positions(opened.internvideo2, cfg.internvideo2)
         extras = tables.internvideo2_extras(cfg.internvideo2)
         source, ignored = str(sources.internvideo2), tables.INTERNVIDEO2_IGNORED
         found.append(engine.Part(towers["internvideo2"], tensors, source, ignored, extras))
     return found
 
 
-def with_positions(tensors: Tensors, cfg: VideoGlammConfig) -> Tensors:
+def with_positions(tensors: Tensors, target: InternVideo2Config) -> Tensors:
     """InternVideo2's tensors, the position table interpolated where the model has other frames or patches."""
-    name, target = "vision_encoder.pos_embed", cfg.internvideo2
+    name = "vision_encoder.pos_embed"
     table = tensors.get(name)
     if table is None:
         return tensors
@@ -207,7 +220,7 @@ def load(
     """The model with its weights, its sizes, and the folder its tokenizer is in.
 
     `config` overrides whatever the files say. `shardings` is a tree like the model, e.g.
-    `sharding.shardings(engine.abstract(...), mesh)`.
+    `sharding.shardings(layers.abstract(...), mesh)`.
 
     Raises:
       FileNotFoundError, CheckpointError: one message with the file, what is wrong, and what to do.
@@ -215,7 +228,7 @@ def load(
     sources = find(folder, clip, internvideo2, sam2, config)
     opened = Opened(sources)
     cfg = config if config is not None else read_config(sources, opened)
-    module = engine.abstract(lambda: VideoGlamm(cfg, nnx.Rngs(0)))
+    module = layers.abstract(VideoGlamm, cfg)
     dtype = jnp.dtype(dtype)
     model = engine.fill(module, *parts(opened, cfg), dtype=dtype, progress=progress, shardings=shardings)
     return model, cfg, sources.folder

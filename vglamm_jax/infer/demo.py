@@ -10,11 +10,11 @@ import numpy as np
 from flax import nnx
 
 from vglamm_jax.config import VideoGlammConfig, load_config
-from vglamm_jax.convert import engine
 from vglamm_jax.data.clip_maker import make_clip
 from vglamm_jax.data.tokenizer import load_tokenizer, tiny_tokenizer
 from vglamm_jax.infer.command import answer_command, load_with_progress
 from vglamm_jax.infer.predictor import Predictor
+from vglamm_jax.models import layers
 from vglamm_jax.models.videoglamm import VideoGlamm
 from vglamm_jax.sharding import path_name
 
@@ -43,7 +43,7 @@ def random_model(cfg: VideoGlammConfig, tokenizer: Path, seed: int = 0) -> Predi
 
     `tokenizer` is a folder to write its tokenizer to.
     """
-    model = random_weights(engine.abstract(lambda: VideoGlamm(cfg, nnx.Rngs(0))), seed)
+    model = random_weights(layers.abstract(VideoGlamm, cfg), seed)
     favour_seg(model, cfg, seg=SEG_BIAS, stop=-10)
     # Every object counts as present: random scores would hide random masks.
     model.sam2.sam_mask_decoder.pred_obj_score_head.layers[-1].bias[...] += 10

@@ -5,12 +5,44 @@ how they run fastest on a CPU, where scanning copies each layer's weights out of
 Every other layer comes from `flax.nnx`; it computes in the dtype of its parameters and inputs.
 """
 
+import copy
 import operator
 from collections.abc import Callable
 from typing import Any
 
 import jax
 from flax import nnx
+
+
+def abstract(make: Callable[..., nnx.Module], *sizes: Any) -> nnx.Module:
+    """The module `make(*sizes, rngs)` with shapes instead of arrays; no memory is used.
+
+    Built once for equal sizes (a whole model takes a second); what is returned is a copy.
+    """
+    key = (make, *map(repr, sizes))
+    if key not in _SHAPES:
+        own = copy.deepcopy(sizes)
+        _SHAPES[key] = nnx.eval_shape(lambda: make(*own, _one_key()))
+    return jax.tree.map(lambda shape: shape, _SHAPES[key])
+
+
+_SHAPES: dict[tuple, nnx.Module] = {}
+
+
+class _OneKey(nnx.RngStream):
+    """Gives the same key again and again: counting the draws would be most of the work of tracing shapes."""
+
+    def __call__(self) -> jax.Array:
+        return self.key[...]
+
+    def split(self, k: int | tuple[int, ...]) -> "_OneKey":
+        return type(self)(jax.random.split(self.key[...], k), tag=self.tag)
+
+
+def _one_key() -> nnx.Rngs:
+    rngs = nnx.Rngs(0)
+    rngs.default = _OneKey(0, tag="default")
+    return rngs
 
 
 def stack(make_block: Callable[[nnx.Rngs], nnx.Module], depth: int, rngs: nnx.Rngs) -> nnx.Module:

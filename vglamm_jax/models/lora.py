@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from vglamm_jax.config import LlmConfig, LoraConfig
+from vglamm_jax.models import layers
 
 Module = TypeVar("Module", bound=nnx.Module)
 
@@ -107,7 +108,7 @@ def attach(model: Module, lora: LoraConfig, rngs: nnx.Rngs) -> Module:
             raise ValueError("this model has LoRA already: merge it before attaching another")
         if name not in adapted(cfg):
             return plain
-        shell = nnx.eval_shape(lambda: linear(cfg, name, nnx.Rngs(0)))
+        shell = layers.abstract(linear, cfg, name)
         lead = plain.kernel[...].shape[:-2]
         inputs, outputs = cfg.linears[name]
         a, b = _initial_a(rngs, (*lead, inputs, lora.rank)), jnp.zeros((*lead, lora.rank, outputs))
@@ -127,7 +128,7 @@ def merge(model: Module) -> Module:
     def plain(name: str, cfg: LlmConfig, matrix: nnx.Linear) -> nnx.Linear:
         if not isinstance(matrix, LoRALinear):
             return matrix
-        shell = nnx.eval_shape(lambda: linear(cfg, name, nnx.Rngs(0)))
+        shell = layers.abstract(linear, cfg, name)
         shell.kernel = nnx.Param(matrix.merged_kernel())
         return shell
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from flax import nnx
 
+from vglamm_jax.models import layers
 from vglamm_jax.models.sam2.tracker import Sam2
 
 CONFIG = Path(__file__).resolve().parents[3] / "configs" / "sam2.py"
@@ -26,7 +26,7 @@ def count(tree) -> int:
 
 
 def test_large_has_the_published_number_of_elements_in_every_part(get_config):
-    model = nnx.eval_shape(lambda: Sam2(get_config(), nnx.Rngs(0)))
+    model = layers.abstract(Sam2, get_config())
     assert count(model) == 224_430_386
     parts = {
         "image_encoder": 212_703_280,
@@ -41,12 +41,12 @@ def test_large_has_the_published_number_of_elements_in_every_part(get_config):
 
 @pytest.mark.parametrize(("name", "millions"), [("tiny", 38.9), ("small", 46.0), ("base_plus", 80.8)])
 def test_the_smaller_ones_have_the_published_size(get_config, name, millions):
-    model = nnx.eval_shape(lambda: Sam2(get_config(name), nnx.Rngs(0)))
+    model = layers.abstract(Sam2, get_config(name))
     assert abs(count(model) / 1e6 - millions) < 0.1
 
 
 def test_the_newer_ones_add_two_parts(get_config):
-    old, new = (nnx.eval_shape(lambda n=n: Sam2(get_config(n), nnx.Rngs(0))) for n in ("tiny", "2.1-tiny"))
+    old, new = (layers.abstract(Sam2, get_config(n)) for n in ("tiny", "2.1-tiny"))
     assert count(new) - count(old) == 64 + 256 * 64 + 64
 
 
