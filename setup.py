@@ -34,6 +34,7 @@ EXTRAS = {
     "torch": ["torch>=2.2,<2.14"],
     "aot": ["jax[tpu]"],  # brings the libtpu that fits this jax; it compiles without a TPU
     "dev": ["pytest", "pytest-xdist", "ruff", "jax[tpu]"],
+    "parity": ["torch>=2.2,<2.14", "peft"],  # what tests compare with
 }
 
 setup(

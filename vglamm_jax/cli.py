@@ -12,6 +12,7 @@ examples:
   vglamm demo                                          everything on a made-up clip, without any download
   vglamm ask clip.mp4 "What is the dog doing? Please segment it." --checkpoint weights/ --out answer/
   vglamm ask frames/ "Segment the red car." --checkpoint weights/ --every-frame --mode framewise
+  vglamm convert VideoGLaMM/ clip/ iv2.pt weights/     PyTorch to Orbax, once, and back whenever you like
   vglamm parity golden/                                proves a checkpoint equal to the original, stage by stage
   vglamm bench inference --size full                   this machine, ours against PyTorch
   vglamm aot infer --topology v5e:1x1                  does the model fit on that TPU?
@@ -55,6 +56,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     command("ask", "answer about a video, with a mask per named object", ask_arguments, ask)
     command("demo", "the same on a made-up clip with a tiny random model", demo_arguments, demo)
+    command("convert", "weights from and to PyTorch, Orbax between; --verify compares", convert_arguments, convert)
     command("parity", "compare a checkpoint with golden vectors of the original", parity_arguments, parity)
     command("bench", "measure this machine", bench_arguments, bench)
     command("aot", "compile for a TPU that is not here: does it fit?", aot_arguments, aot)
@@ -70,12 +72,13 @@ def checkpoint_arguments(parser: argparse.ArgumentParser, required: bool) -> Non
         "--checkpoint",
         type=Path,
         required=required,
-        help="folder of the original: HF files, or a folder holding checkpoint/ clip/ internvideo2.pt",
+        help="Orbax folder of `vglamm convert`, or the original's: HF files, or checkpoint/ clip/ internvideo2.pt",
     )
     group.add_argument("--clip", type=Path, help="CLIP folder, when it is not beside the checkpoint")
     group.add_argument("--internvideo2", type=Path, help="InternVideo2 file, when it is not beside the checkpoint")
     group.add_argument("--config", type=Path, help="configs/*.py to use instead of sizes read from the checkpoint")
     group.add_argument("--dtype", choices=("float32", "bfloat16"), help="default: float32 on CPU, bfloat16 on TPU")
+    group.add_argument("--check", action="store_true", help="first compare the weights with their manifest")
 
 
 def sampling_arguments(parser: argparse.ArgumentParser) -> None:
@@ -136,6 +139,22 @@ def demo(args: argparse.Namespace) -> int:
     from vglamm_jax.infer.demo import demo_command
 
     return demo_command(args)
+
+
+# ------------------------------------------------------------------------------------------- weights
+
+
+def convert_arguments(parser: argparse.ArgumentParser) -> None:
+    from vglamm_jax.convert import command
+
+    command.add_arguments(parser)
+
+
+def convert(args: argparse.Namespace) -> int:
+    """Converts checkpoints: any PyTorch form of VideoGLaMM or its parts to Orbax, and Orbax to PyTorch, bit for bit."""
+    from vglamm_jax.convert import command
+
+    return command.main(args)
 
 
 # ----------------------------------------------------------------------------------------- measuring

@@ -9,12 +9,17 @@ from typing import Any
 import yaml
 
 from vglamm_jax.config import HieraConfig, Sam2Config
-from vglamm_jax.convert.torch_io import CheckpointError
+from vglamm_jax.convert.torch_io import CheckpointError, LazyTensor, Tensors
 
 META, ORIGINAL = "sam2", "model.segment_anything_2.sam2"  # packages: Meta's own, and its copy inside VideoGLaMM
 HYDRA_HEADER = "# @package _global_\n\n"
 # Neither tensors nor a YAML file say these: Meta's code has one value.
 META_FIXED = ("decoder_heads", "stability_delta", "stability_threshold", "no_object_logit", "norm_eps")
+# Transformers keeps this matrix twice and loads each from its own name.
+POSITIONS, POSITIONS_AGAIN = (
+    "shared_image_embedding.positional_embedding",
+    "prompt_encoder.shared_embedding.positional_embedding",
+)
 
 
 def sam2_yaml(cfg: Sam2Config, *, package: str = META) -> str:
@@ -199,6 +204,11 @@ def transformers_sam2_files(cfg: Sam2Config, *, memory: bool = True) -> dict[str
         },
     }
     return {"config.json": settings | (_memory(cfg) if memory else {})}
+
+
+def with_positions_twice(tensors: Tensors) -> dict[str, LazyTensor]:
+    """Tensors under transformers' names, complete for its models, which would make the missing one up at random."""
+    return {POSITIONS_AGAIN: tensors[POSITIONS], **tensors}
 
 
 def _vision(cfg: Sam2Config) -> dict[str, Any]:

@@ -44,6 +44,7 @@ def load_with_progress(args: argparse.Namespace) -> Predictor:
         internvideo2=args.internvideo2,
         config=args.config,
         dtype=args.dtype,
+        check=args.check,
         progress=lambda done, total: bars("loading", done, total, "B"),
     )
     bars.close()

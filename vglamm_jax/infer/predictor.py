@@ -14,7 +14,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from vglamm_jax.config import MaskPath, VideoGlammConfig, load_config
-from vglamm_jax.convert import source
+from vglamm_jax.convert.load import load as load_model
 from vglamm_jax.data import preprocess, prompts, splice
 from vglamm_jax.data.tokenizer import SEG, decode, load_tokenizer
 from vglamm_jax.data.video import Video, encoder_frames, open_video, sample
@@ -212,15 +212,17 @@ def load(
     sam2: str | Path | None = None,
     config: str | Path | VideoGlammConfig | None = None,
     dtype: str | None = None,
+    check: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Predictor:
-    """Loads a checkpoint in the original's layout (see `convert.source.find` for what may be where).
+    """Loads a checkpoint: the original's files (see `convert.source.find`), or an Orbax folder of `vglamm convert`.
 
     Args:
-      folder: the Hugging Face folder, or a folder with `checkpoint/`, `clip/` and `internvideo2.pt`.
+      folder: the Hugging Face folder, one with `checkpoint/`, `clip/` and `internvideo2.pt`, or the Orbax folder.
       clip, internvideo2, sam2: where those parts are, when not beside the checkpoint.
       config: sizes to use instead of those read from the files: a `VideoGlammConfig` or a config file.
       dtype: "float32" or "bfloat16"; by default float32 on a CPU (where bfloat16 is slow), else bfloat16.
+      check: first compare every tensor with the manifest that `vglamm convert` wrote with the folder.
       progress: called with the bytes read so far and in all.
 
     Raises:
@@ -229,5 +231,7 @@ def load(
     if config is not None and not isinstance(config, VideoGlammConfig):
         config = load_config(config)
     dtype = dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
-    model, cfg, tokenizer = source.load(folder, clip, internvideo2, sam2, config, dtype=dtype, progress=progress)
+    model, cfg, tokenizer = load_model(
+        folder, clip, internvideo2, sam2, config, dtype=dtype, check=check, progress=progress
+    )
     return Predictor(model, cfg, load_tokenizer(tokenizer))

@@ -1,0 +1,165 @@
+"""Orbax folders: bit-exact there and back, restored onto any mesh and dtype, readable without this package."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+from tiny_checkpoint import write as write_release
+
+import vglamm_jax
+from vglamm_jax.convert import engine, manifest, orbax_read
+from vglamm_jax.convert.convert import convert
+from vglamm_jax.convert.kinds import open_checkpoint
+from vglamm_jax.convert.load import load
+from vglamm_jax.convert.torch_io import CheckpointError, open_tensors
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory):
+    """The release in the original's layout, everything safetensors."""
+    return write_release(tmp_path_factory.mktemp("release"))
+
+
+@pytest.fixture(scope="module")
+def orbax(release, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("orbax") / "weights"
+    convert(release, folder)
+    return folder
+
+
+def same_tensors(one, other):
+    """Key for key and bit for bit, in the types and shapes they had."""
+    one, other = open_tensors(one), open_tensors(other)
+    assert set(one) == set(other)
+    for name, tensor in one.items():
+        a, b = tensor.read(), other[name].read()
+        assert (a.dtype, a.shape) == (b.dtype, b.shape), name
+        assert a.tobytes() == b.tobytes(), name
+
+
+def test_the_release_comes_back_as_it_was(release, orbax, tmp_path):
+    done = convert(orbax, tmp_path / "back", "safetensors")
+    assert done.left_out == []
+    home = open_tensors(release / "checkpoint")
+    back = open_tensors(tmp_path / "back")
+    towers = {name for name in back if name.startswith("model.vision_tower.")}
+    assert (
+        set(back) - towers == set(home) and len(towers) == len(open_tensors(release / "internvideo2.safetensors")) - 1
+    )
+    for name, tensor in home.items():
+        assert tensor.read().tobytes() == back[name].read().tobytes(), name
+    same_tensors(release / "clip", tmp_path / "back" / "clip")
+    for name in ("config.json", "generation_config.json", "tokenizer.model"):
+        if (release / "checkpoint" / name).is_file():
+            assert (release / "checkpoint" / name).read_bytes() == (tmp_path / "back" / name).read_bytes()
+
+
+def test_its_weights_are_those_that_the_files_give(release, orbax):
+    ours, cfg, tokenizer = load(orbax)
+    theirs, same, _ = load(release)
+    assert cfg == same and (tokenizer / "config.json").is_file()
+    assert jax.tree.structure(ours) == jax.tree.structure(theirs)
+    for (path, a), b in zip(engine.leaves(ours).items(), jax.tree.leaves(theirs), strict=True):
+        assert a.dtype == b.dtype and np.array_equal(a, b), path
+
+
+def test_another_dtype_is_a_cast(release, orbax):
+    model, _, _ = load(orbax, dtype="bfloat16")
+    kernel, _, _ = load(release)
+    want = kernel.llm.blocks.self_attn.o_proj.kernel[...].astype("bfloat16")
+    assert np.array_equal(model.llm.blocks.self_attn.o_proj.kernel[...], want)
+
+
+def test_orbax_alone_restores_the_parameters(orbax):
+    tree = ocp.Checkpointer(ocp.PyTreeCheckpointHandler()).restore(orbax / "params")
+    model, _, _ = load(orbax)
+    found = {"/".join(str(k.key) for k in path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
+    wanted = engine.leaves(model)
+    assert set(found) == set(wanted)
+    assert all(np.array_equal(found[path], wanted[path]) for path in found)
+
+
+ON_A_MESH = """
+import sys, numpy as np, jax
+jax.config.update("jax_num_cpu_devices", 8)
+from vglamm_jax import sharding
+from vglamm_jax.convert import engine
+from vglamm_jax.convert.load import load
+from vglamm_jax.models import layers
+from vglamm_jax.models.videoglamm import VideoGlamm
+whole, cfg, _ = load(sys.argv[1])
+mesh = sharding.make_mesh(1, 4, 2)
+module = layers.abstract(VideoGlamm, cfg)
+placed = sharding.shardings(module, mesh)
+model, _, _ = load(sys.argv[1], shardings=placed)
+split = 0
+for (path, a), b, where in zip(engine.leaves(model).items(), jax.tree.leaves(whole), jax.tree.leaves(placed)):
+    assert a.sharding == where, path
+    shard = where.shard_shape(a.shape)
+    assert len(a.addressable_shards) == 8 and all(s.data.shape == shard for s in a.addressable_shards), path
+    assert np.array_equal(a, b), path
+    split += shard != a.shape
+assert split > 20, split
+print("sharded", split)
+"""
+
+
+def test_a_device_holds_its_own_shards_only(orbax):
+    done = subprocess.run([sys.executable, "-c", ON_A_MESH, str(orbax)], capture_output=True, text=True)
+    assert done.returncode == 0 and "sharded" in done.stdout, done.stderr[-2000:]
+
+
+def test_an_unfinished_or_foreign_folder_is_refused(orbax, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no config\.json here"):
+        load(tmp_path)
+    with pytest.raises(CheckpointError, match=r"holds no vglamm\.json, so it is no finished Orbax checkpoint"):
+        orbax_read.read(tmp_path)
+    (tmp_path / "vglamm.json").write_text(json.dumps({"format": "vglamm.checkpoint/9"}))
+    with pytest.raises(CheckpointError, match=r"format is 'vglamm.checkpoint/9', this version reads"):
+        load(tmp_path)
+    with pytest.raises(ValueError, match="holds the whole model; leave --clip out"):
+        vglamm_jax.load(orbax, clip=tmp_path)
+
+
+def test_another_config_names_what_does_not_fit(orbax, tiny):
+    other = dataclasses.replace(tiny, llm=dataclasses.replace(tiny.llm, mlp_width=tiny.llm.mlp_width + 8))
+    with pytest.raises(
+        CheckpointError, match=r"does not fit this model: llm/blocks/mlp/.* is \[.*\], this model wants"
+    ):
+        load(orbax, config=other)
+
+
+def test_parts_are_no_model(release, tmp_path):
+    done = convert(release / "clip", tmp_path / "clip")
+    assert list(done.kinds.values()) == ["clip"]
+    with pytest.raises(CheckpointError, match=r"holds only parts of a model \(clip\)"):
+        load(tmp_path / "clip")
+
+
+def test_tensors_of_mixed_types_keep_theirs(release, orbax, tmp_path):
+    """A stack of float32 and bfloat16 layers is kept as float32 and comes back as both."""
+    found = open_checkpoint([release]).checkpoint
+    name = "model.layers.1.self_attn.o_proj.weight"
+    mixed = dict(found.tensors)
+    half = mixed[name].read().astype("bfloat16")
+    mixed[name] = dataclasses.replace(mixed[name], dtype=half.dtype, read=lambda: half)
+    from vglamm_jax.convert import orbax_io
+
+    (tmp_path / "mixed").mkdir()
+    orbax_io.write(dataclasses.replace(found, tensors=mixed), tmp_path / "mixed")
+    back = orbax_read.read(tmp_path / "mixed").tensors
+    assert back[name].dtype == half.dtype and np.array_equal(back[name].read(), half)
+    first = "model.layers.0.self_attn.o_proj.weight"
+    assert np.array_equal(back[first].read(), found.tensors[first].read())
+
+
+def test_the_manifest_knows_every_tensor(orbax):
+    entries = manifest.read(orbax)
+    tensors = orbax_read.read(orbax).tensors
+    assert set(entries) == set(tensors)
+    assert all(manifest.digest(tensors[name].read()) == entry.sha256 for name, entry in entries.items())
