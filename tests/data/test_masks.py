@@ -60,8 +60,11 @@ def test_nothing_inside_is_none(nothing):
         ({"size": [4, 5], "counts": [9, 2]}, "add up to 4 x 5"),
         ({"size": [4], "counts": [9]}, "size must be"),
         ({"size": [4, 5], "counts": 3}, "counts must be"),
-        ([[1, 2, 3, 4]], "three finite points"),
+        ([[1, 2, 3, 4]], "three points"),
         ([["a", 2]], "list of numbers"),
+        ([[1, 2, 3, 4, 1e300, 0]], "far outside of 5 x 4"),
+        ([[1, 2, 3, 4, float("nan"), 0]], "far outside"),
+        ({"size": [2**20, 2**20], "counts": [2**40]}, "size must be"),
         ("mask.png", "expected polygons"),
     ],
 )

@@ -14,6 +14,7 @@ import numpy as np
 from pycocotools import mask as coco
 
 Size = tuple[int, int]  # (height, width)
+LARGEST = 2**30  # pixels; pycocotools counts with 32 bits and trusts what it is given
 
 
 class MaskError(ValueError):
@@ -109,8 +110,10 @@ def from_polygons(polygons: Sequence, size: Size) -> Rle | None:
             points = np.asarray(polygon, np.float64).reshape(-1)
         except (TypeError, ValueError) as error:
             raise MaskError(f"a polygon must be a list of numbers x, y, x, y, ..., got {_short(polygon)}") from error
-        if len(points) < 6 or len(points) % 2 or not np.isfinite(points).all():
-            raise MaskError(f"a polygon needs at least three finite points, got {_short(polygon)}")
+        if len(points) < 6 or len(points) % 2:
+            raise MaskError(f"a polygon needs at least three points, got {_short(polygon)}")
+        if not (np.abs(points) <= 2 * max(size)).all():
+            raise MaskError(f"a polygon far outside of {size[1]} x {size[0]} pixels: {_short(polygon)}")
         flat.append(points.tolist())
     rle = _from_coco(coco.merge(coco.frPyObjects(flat, *size)))
     return rle if area(rle) else None
@@ -122,7 +125,11 @@ def from_runs(counts: Sequence[int], size: Size) -> Rle | None:
     Raises:
         MaskError: they do not add up to height x width.
     """
-    if not all(isinstance(count, int) and count >= 0 for count in counts) or sum(counts) != size[0] * size[1]:
+    if (
+        not counts
+        or not all(isinstance(count, int) and count >= 0 for count in counts)
+        or sum(counts) != size[0] * size[1]
+    ):
         raise MaskError(f"run lengths must be whole numbers that add up to {size[0]} x {size[1]}")
     rle = _from_coco(coco.frPyObjects({"size": list(size), "counts": list(counts)}, *size))
     return rle if area(rle) else None
@@ -170,11 +177,10 @@ def _from_coco(value: dict) -> Rle:
 
 
 def _size(value: Any) -> Size:
-    try:
-        height, width = (int(side) for side in value)
-    except (TypeError, ValueError) as error:
-        raise MaskError(f"size must be [height, width], got {_short(value)}") from error
-    return height, width
+    whole = isinstance(value, (list, tuple)) and len(value) == 2 and all(isinstance(side, int) for side in value)
+    if not whole or min(value) < 1 or value[0] * value[1] > LARGEST:
+        raise MaskError(f"size must be [height, width] in pixels, got {_short(value)}")
+    return int(value[0]), int(value[1])
 
 
 def _short(value: Any) -> str:

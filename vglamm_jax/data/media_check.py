@@ -1,6 +1,6 @@
 """Can the pictures of an example be read, and are they what it says?"""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -31,7 +31,9 @@ class MediaCheck:
         return self._known[media]
 
     def _problems(self, media: Media) -> Iterator[Problem]:
-        missing = [name for name in self._files(media) if not (self.root / name).exists()]
+        missing = [name for name in media.frames if not (self.root / name).is_file()]
+        if media.path and not (self.root / media.path).exists():
+            missing.append(media.path)
         if missing:
             more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
             fix = f"copy it there, or correct the path (relative to {self.root})"
@@ -39,11 +41,8 @@ class MediaCheck:
         elif self.depth != "exists":
             try:
                 self._read(media)
-            except VideoError as error:
+            except (VideoError, OSError) as error:
                 yield Problem("media", str(error), "correct the example or the file")
-
-    def _files(self, media: Media) -> Sequence[str]:
-        return media.frames or ([media.path] if media.path else ())
 
     def _read(self, media: Media) -> None:
         """Raises VideoError."""

@@ -60,8 +60,8 @@ def rows(
     if file is None:
         raise DataError(f"{root}: no annotation file {split}.json, annotations/{split}.json or instances_{split}*.json")
     content = load(file)
-    content["expressions"] = [*content.get("expressions", ()), *_other(expressions)]
-    content["captions"] = [*content.get("captions", ()), *_other(captions)]
+    for name, other in (("expressions", expressions), ("captions", captions)):
+        content[name] = [*_listed(content, name, file), *_other(other)]
     yield from _File(file, content, Path(root), images, split, source).rows()
 
 
@@ -102,17 +102,27 @@ def is_coco(content: Any) -> bool:
     return any(isinstance(value, list) for value in media) and isinstance(content.get("annotations"), list)
 
 
-def _other(file: Path | None) -> list[dict]:
+def _other(file: Path | None) -> list:
     if file is None:
         return []
     try:
         content = json.loads(Path(file).read_text(encoding="utf-8"))
     except ValueError as error:
         raise DataError(f"{file}: not JSON ({error})") from error
-    listed = content.get("annotations") if isinstance(content, dict) else content
+    return content if isinstance(content, list) else _listed(content, "annotations", file)
+
+
+def _listed(content: Any, name: str, file: Path) -> list:
+    """A list of the file, empty when it is not there."""
+    listed = content.get(name, []) if isinstance(content, dict) else None
     if not isinstance(listed, list):
-        raise DataError(f'{file}: expected a list, or {{"annotations": [...]}}')
+        raise DataError(f'{file}: expected {{"{name}": [...]}}, got {short(content if listed is None else listed)}')
     return listed
+
+
+def _key(value: Any) -> int | str | None:
+    """An id, None for what cannot be one."""
+    return value if isinstance(value, (int, str)) else None
 
 
 class _File:
@@ -120,7 +130,9 @@ class _File:
         self.file, self.split, self.source = file, split, source
         self.kind = "video" if isinstance(content.get("videos"), list) else "image"
         self.media = content["videos" if self.kind == "video" else "images"]
-        self.names = {c.get("id"): str(c.get("name")) for c in content.get("categories", ()) if isinstance(c, dict)}
+        self.names = {
+            _key(c.get("id")): str(c.get("name")) for c in _listed(content, "categories", file) if isinstance(c, dict)
+        }
         self.lists = {name: content[name] for name in ("annotations", "expressions", "captions")}
         self.root = root if root.is_dir() else file.parent
         self.folder = Path(images) if images is not None else self._picture_folder()
@@ -141,18 +153,22 @@ class _File:
 
     def rows(self) -> Iterator[Row]:
         groups = {name: defaultdict(list) for name in self.lists}
-        known = {entry.get("id") for entry in self.media if isinstance(entry, dict)}
+        known = {_key(entry.get("id")) for entry in self.media if isinstance(entry, dict)} - {None}
         lost = []
         for name, listed in self.lists.items():
             for i, entry in enumerate(listed):
-                key = entry.get(f"{self.kind}_id") if isinstance(entry, dict) else None
+                key = _key(entry.get(f"{self.kind}_id")) if isinstance(entry, dict) else None
                 if key in known:
                     groups[name][key].append((f"{name}[{i}]", entry))
                 else:
                     problem = Problem(f"{self.kind}_id", f"is {short(key)}", f"give the id of one of the {self.kind}s")
                     lost.append(Row(f"{self.file.name}: {name}[{i}]", str(key), None, (problem,)))
         for i, entry in enumerate(self.media):
-            parts = {name: group[entry.get("id")] for name, group in groups.items()} if isinstance(entry, dict) else {}
+            parts = (
+                {name: group[_key(entry.get("id"))] for name, group in groups.items()}
+                if isinstance(entry, dict)
+                else {}
+            )
             if any(parts.values()) or not isinstance(entry, dict):
                 yield from self._rows(f"{self.file.name}: {self.kind}s[{i}]", entry, **parts)
         yield from lost
@@ -212,7 +228,7 @@ class _File:
             except MaskError as error:
                 place = f"{where}.segmentations[{frame}]" if self.kind == "video" else f"{where}.segmentation"
                 problems.append(Problem(place, str(error), "encode it again with pycocotools, or write null"))
-        return Obj(id=str(entry.get("id")), category=self.names.get(entry.get("category_id")), masks=masks)
+        return Obj(id=str(entry.get("id")), category=self.names.get(_key(entry.get("category_id"))), masks=masks)
 
     def _turns(self, objects: list[Obj], expressions, captions, problems: list[Problem]) -> Iterator[Turn]:
         for where, entry in captions:

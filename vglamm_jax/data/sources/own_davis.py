@@ -11,7 +11,7 @@ Each video is one example; its expressions are turns that stand alone, named in 
 A frame without a PNG is not annotated. Grey PNGs of 0 and 255 hold one object, obj_id 1.
 """
 
-import functools
+import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from vglamm_jax.data.fields import Problem, short
+from vglamm_jax.data.fields import TEXTS, Problem, short
 from vglamm_jax.data.masks import MaskError, Rle, as_rle, encode
 from vglamm_jax.data.schema import BadRecord, Example, Media, Obj
 from vglamm_jax.data.sources.own import (
@@ -82,12 +82,15 @@ def _meta_places(split: str) -> tuple[str, ...]:
     return ("", f"{split}/", f"meta_expressions/{split}/")
 
 
+@dataclasses.dataclass(frozen=True)
 class Folder:
-    """Where pictures and masks are."""
+    """Where pictures and masks are: run lengths by anno_id in `mask_dict`, or else palette PNGs in `annotations`."""
 
-    def __init__(self, root: Path, meta: Path, images: Path, annotations: Path | None, mask_dict: Path | None):
-        self.root, self.meta, self.images = root, meta, images
-        self.annotations, self.mask_dict_file = annotations, mask_dict
+    root: Path
+    meta: Path
+    images: Path
+    annotations: Path | None
+    mask_dict: dict[str, list] | None
 
     @classmethod
     def around(cls, meta: Path, root: Path, split: str) -> "Folder":
@@ -100,11 +103,7 @@ class Folder:
             raise DataError(f"{meta.parent}: no folder JPEGImages beside {META}")
         if annotations is None and mask_dict is None:
             raise DataError(f"{meta.parent}: neither a folder Annotations nor mask_dict.json beside {META}")
-        return cls(root, meta, images, annotations, mask_dict)
-
-    @functools.cached_property
-    def mask_dict(self) -> dict[str, list]:
-        return _load(self.mask_dict_file)
+        return cls(root, meta, images, annotations, mask_dict and _load(mask_dict))
 
 
 def _first(tops: list[Path], places: tuple[str, ...], holds=Path.is_dir) -> Path | None:
@@ -159,7 +158,7 @@ class _Video:
 
     def _files(self) -> list[Path]:
         frames = self.content.get("frames") if isinstance(self.content, dict) else None
-        if not isinstance(frames, list) or not frames:
+        if not TEXTS.fits(frames) or not frames:
             raise DataError('no "frames": list the names of its pictures without suffix')
         here = self.folder.images / self.name
         if not here.is_dir():
@@ -175,7 +174,7 @@ class _Video:
         expressions = self.content.get("expressions")
         if not isinstance(expressions, dict):
             raise DataError('no "expressions": {"0": {"exp": text, "obj_id": ...}}')
-        by = "obj_id" if self.folder.mask_dict_file is None else "anno_id"
+        by = "obj_id" if self.folder.mask_dict is None else "anno_id"
         out = []
         for key in sorted(expressions, key=_numbers_first):
             content = expressions[key] if isinstance(expressions[key], dict) else {}
@@ -185,7 +184,7 @@ class _Video:
         return out
 
     def _objects(self, ids: list[str], size) -> list[Obj]:
-        if self.folder.mask_dict_file is not None:
+        if self.folder.mask_dict is not None:
             return [Obj(id=id, masks=self._listed(id, size)) for id in ids]
         masks: dict[str, dict[int, Rle | None]] = {id: {} for id in ids}
         folder = self.folder.annotations / self.name
@@ -200,6 +199,8 @@ class _Video:
     def _listed(self, id: str, size) -> dict[int, Rle | None]:
         """An object of mask_dict.json; none when it is not in there."""
         listed = self.folder.mask_dict.get(id, [])
+        if not isinstance(listed, list):
+            raise DataError(f"mask_dict.json: {id} is {short(listed)}, not a list with a mask or null a frame")
         if listed and len(listed) != len(self.content["frames"]):
             raise DataError(f"mask_dict.json has {len(listed)} masks of {id}, but {len(self.content['frames'])} frames")
         return {number: as_rle(value, size) for number, value in enumerate(listed)}
