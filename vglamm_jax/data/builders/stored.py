@@ -11,6 +11,7 @@ import numpy as np
 
 from vglamm_jax.data.check import validate
 from vglamm_jax.data.image_files import decode_image
+from vglamm_jax.data.masks import Rle
 from vglamm_jax.data.media import Video, VideoError
 from vglamm_jax.data.open_media import open_media
 from vglamm_jax.data.schema import BadRecord, Example, Media, from_dict, to_dict
@@ -57,8 +58,16 @@ def stored(example: Example, root: Path, storage: Storage) -> Stored | BadRecord
 
 
 def restored(text: str, frames: list[bytes]) -> Example:
-    """The example, with its frames in `Media.encoded`."""
-    return from_dict(json.loads(text), frames)
+    """The example, with its frames in `Media.encoded`. Its masks were checked when it was stored, and are not again."""
+    content = json.loads(text)
+    masks = [_masks(thing.pop("masks", {})) for thing in content.get("objects", ())]
+    example = from_dict(content, frames)
+    objects = (dataclasses.replace(thing, masks=own) for thing, own in zip(example.objects, masks, strict=True))
+    return dataclasses.replace(example, objects=tuple(objects))
+
+
+def _masks(by_frame: dict[str, dict | None]) -> dict[int, Rle | None]:
+    return {int(frame): rle and Rle(tuple(rle["size"]), rle["counts"]) for frame, rle in by_frame.items()}
 
 
 def _frames(media: Media, root: Path, storage: Storage, whole: bool) -> tuple[Media, list[bytes]]:
