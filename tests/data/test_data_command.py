@@ -78,9 +78,20 @@ def test_many_bad_rows_are_summed_up(folder, capsys):
     assert "         5  turns\n" in out
 
 
-def test_real_davis_is_good(davis, capsys):
-    assert run("validate", davis) == 0
-    assert capsys.readouterr().out == f"{davis}: 10 rows, all good\n"
+def test_real_davis_is_good(davis, tmp_path, capsys):
+    videos = json.loads((davis / "meta_expressions.json").read_text())["videos"]
+    own_data.write_json(tmp_path / "meta_expressions.json", {"videos": {"dog": videos["dog"]}})
+    for name in ("JPEGImages", "Annotations"):
+        (tmp_path / name).symlink_to(davis / name)
+    assert run("validate", tmp_path, "--decode", "all") == 0
+    assert capsys.readouterr().out == f"{tmp_path}: 1 row, all good\n"
+
+
+@pytest.mark.parametrize("job", [job.name for job in command.JOBS])
+def test_every_job_explains_itself(job, capsys):
+    with pytest.raises(SystemExit) as ended:
+        run(job, "--help")
+    assert ended.value.code == 0 and f"vglamm data {job} " in capsys.readouterr().out, "an example to copy"
 
 
 def test_stats_count_what_was_drawn(tmp_path, capsys):
