@@ -13,6 +13,7 @@ Things of the test split combine colour, shape and motion as no thing in trainin
 
 import dataclasses
 import functools
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -64,17 +65,33 @@ class Clip:
         return out
 
 
+class Described(NamedTuple):
+    scene: Scene
+    caption: Caption
+    expressions: tuple[Expression, ...]
+    moments: tuple[Moment, ...]
+
+
+def described(split: str, seed: int, index: int, settings: Settings = DEFAULTS) -> Described:
+    """All of a clip but its pixels. Raises ValueError as `make_clip`."""
+    world = draw_world(split, seed, index, settings)
+    scene = Scene(world, layers(world))
+    speaker = Speaker(settings.wording, generator(split, seed, index, 1))
+    said = caption(scene, speaker, settings.max_phrases)
+    return Described(scene, said, expressions(scene, split, speaker), moments(scene, speaker))
+
+
 def make_clip(split: str, seed: int, index: int, settings: Settings = DEFAULTS, rendering: int = 0) -> Clip:
     """A clip. Other `rendering`s have the same masks and words in other pixels: background, shades, light, noise.
 
     Raises:
         ValueError: an unknown split, or a negative number.
     """
-    scene, words = _described(split, seed, index, settings)
     if rendering < 0:
         raise ValueError(f"rendering counts from 0, got {rendering}")
-    frames = paint(scene.world, scene.layers, generator(split, seed, index, 2 + rendering))
-    return Clip(frames, scene.layers.masks(), *words, scene)
+    said = described(split, seed, index, settings)
+    frames = paint(said.scene.world, said.scene.layers, generator(split, seed, index, 2 + rendering))
+    return Clip(frames, said.scene.layers.masks(), said.caption, said.expressions, said.moments, said.scene)
 
 
 def example(
@@ -120,14 +137,6 @@ def as_example(clip: Clip, id: str, split: str, task: str | None = None, picture
         independent=True,
         meta={"kinds": [one.kind for one in clip.expressions]} if task in (None, "segment") else {},
     )
-
-
-def _described(split: str, seed: int, index: int, settings: Settings):
-    world = draw_world(split, seed, index, settings)
-    scene = Scene(world, layers(world))
-    speaker = Speaker(settings.wording, generator(split, seed, index, 1))
-    said = caption(scene, speaker, settings.max_phrases)
-    return scene, (said, expressions(scene, split, speaker), moments(scene, speaker))
 
 
 def _objects(clip: Clip) -> tuple[Obj, ...]:

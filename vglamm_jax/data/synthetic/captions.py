@@ -37,7 +37,7 @@ class Caption:
 def caption(scene: Scene, speaker: Speaker, max_phrases: int) -> Caption:
     """Names the things seen, those with the most pixels first, look-alikes together; at most `max_phrases` of them."""
     text, phrases = "", []
-    named = _order(scene)[:max_phrases]
+    named = _named(scene, max_phrases)
     for n, i in enumerate(named):
         twin = scene.world.pair is not None and i in scene.world.pair
         if n == 0:
@@ -53,6 +53,14 @@ def caption(scene: Scene, speaker: Speaker, max_phrases: int) -> Caption:
         phrases.append(CaptionPhrase(start, len(text), i))
         text += " " + _does(scene, i, speaker)
     return Caption(text + ".", tuple(phrases))
+
+
+def _named(scene: Scene, most: int) -> list[int]:
+    """The first things, but never one look-alike without the other, unless there is room for only one thing."""
+    order, pair = _order(scene), scene.world.pair or ()
+    if len(set(order[:most]) & set(pair)) == 1 and most > 1:
+        order = [i for i in order if i not in pair] if set(pair) <= set(order) else order
+    return order[:most]
 
 
 def _order(scene: Scene) -> list[int]:

@@ -94,17 +94,19 @@ def expressions(scene: Scene, split: str, speaker: Speaker) -> tuple[Expression,
 
 def moments(scene: Scene, speaker: Speaker) -> tuple[Moment, ...]:
     """One in each form; about a part of the clip if anything has one that can be named, else about all of it."""
-    candidates = [(i, when) for i in range(len(scene.world.things)) for when in _whens(scene, i)]
+    things, last = range(len(scene.world.things)), scene.world.settings.frames - 1
+    parts = [(i, when) for i in things for when in _whens(scene, i)]
+    whole = [(i, IN_VIEW) for i in things if span(scene, i, IN_VIEW) == (0, last)]
+    somehow = [(i, phase.kind) for i in things for phase in scene.tracks[i].phases if phase.kind != "other"]
     out = []
     for form in FORMS:
-        named = _first_named(scene, _shuffled(candidates, speaker.rng), speaker.rng)
-        if named is None:
-            everything = [(i, IN_VIEW) for i in range(len(scene.world.things))]
-            named = _first_named(scene, _shuffled(everything, speaker.rng), speaker.rng)
-        if named is not None:
-            i, when, meant = named
-            text = moment(meant, when, form, speaker)
-            out.append(Moment(form, text, meant, when, i, span(scene, i, when)))
+        for candidates in (parts, whole, somehow):
+            named = _first_named(scene, _shuffled(candidates, speaker.rng), speaker.rng)
+            if named is not None:
+                i, when, meant = named
+                text = moment(meant, when, form, speaker)
+                out.append(Moment(form, text, meant, when, i, span(scene, i, when)))
+                break
     return tuple(out)
 
 
@@ -150,16 +152,15 @@ def _appearance(scene: Scene, split: str, rng: np.random.Generator) -> Descripti
 
 
 def _motion(scene: Scene, split: str, rng: np.random.Generator) -> Description | None:
-    if scene.world.pair is None:
-        return None
-    for i in _shuffled(scene.world.pair, rng):
-        for names in _shuffled(((), *_SUBSETS), rng):
-            for motion in _shuffled(TELLING, rng):
-                look = by_look(scene, i, names) if scene.does[i][motion] else None
-                if look is not None:
-                    meant = dataclasses.replace(look, motion=motion)
-                    if scene.things(meant) == (i,):
-                        return meant
+    """Looks that fit just the look-alikes, so that nothing about the others matters, and what only one of them does."""
+    pair = scene.world.pair
+    for i in _shuffled(pair or (), rng):
+        looks = [by_look(scene, i, names) for names in _shuffled(((), *_SUBSETS), rng)]
+        look = next(meant for meant in looks if meant is not None and scene.things(meant) == pair)
+        for motion in _shuffled(TELLING, rng):
+            meant = dataclasses.replace(look, motion=motion)
+            if scene.things(meant) == (i,):
+                return meant
     return None
 
 
@@ -243,9 +244,10 @@ def names_held_out(meant: Description) -> bool:
 def _whens(scene: Scene, i: int) -> Iterator[str]:
     """What a thing does for a part of the clip only."""
     one = scene.tracks[i]
+    drifts = i in (scene.world.pair or ())  # leaves on one side and comes back on the other
     if len(one.phases) > 1:
         yield from (kind for kind in ("still", *DIRECTIONS) if kind in one.kinds and span(scene, i, kind))
-    elif not scene.layers.seen[i].all() and span(scene, i, IN_VIEW):
+    elif not drifts and not scene.layers.seen[i].all() and span(scene, i, IN_VIEW):
         yield IN_VIEW
 
 

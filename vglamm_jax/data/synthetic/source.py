@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -20,13 +20,15 @@ class Record(NamedTuple):
 class MovingThings:
     """Clips 0 to length - 1 of a split, made when asked for; `task` None: all three tasks in each example.
 
-    A value of plain fields: it pickles, its repr says everything, and equal ones hold equal clips.
+    A source for the mixture (`data.mixture.Source`): examples with their frames in memory. A value of plain fields:
+    it pickles, its repr says everything, and equal ones hold equal clips.
     Each of `renderings` passes over the length has other pixels for the same masks and words.
 
     Raises:
         ValueError: an unknown task, or nothing to make.
     """
 
+    root: ClassVar[str] = "."  # nothing is read from there
     split: str = "train"
     length: int = 100_000
     seed: int = 0
