@@ -119,7 +119,7 @@ def decode_image(data: np.ndarray, name: str | Path) -> np.ndarray:
     pixels = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     if pixels is None:
         raise _unreadable(name, "OpenCV cannot decode it")
-    return np.ascontiguousarray(turn(pixels)[..., ::-1])
+    return np.ascontiguousarray(turn(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)))
 
 
 def _has_end_marker(data: np.ndarray) -> bool:
