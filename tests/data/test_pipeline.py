@@ -225,10 +225,15 @@ def test_mistakes_of_ours_are_not_called_bad_records(start):
 def test_more_phrases_than_slots_may_be_cut(cfg, tokenizer):
     made, frames = _too_many(*example())
     rule = ConversationRule(too_many="cut")
-    prepare = Prepare([Part(Pairs())], cfg, dataclasses.replace(PLAIN, conversation=rule), tokenizer)
-    prepare.parts[0] = Part(_Single(made, frames))
-    row = prepare(Draw(0, 0, 0)).arrays
+    row = row_of(made, frames, cfg, tokenizer, dataclasses.replace(PLAIN, conversation=rule))
     assert row.seg_valid.all() and (row.ids == cfg.seg_token_id).sum() == 5
+
+
+def test_configs_that_contradict_themselves(cfg, tokenizer):
+    with pytest.raises(ValueError, match="conversations of 4 objects do not fit 2 mask slots"):
+        row_of(*example(), cfg, tokenizer, dataclasses.replace(PLAIN, pack=dataclasses.replace(PACK, slots=2)))
+    with pytest.raises(ValueError, match=r"the tokenizer's \[SEG\] is 511, but the config's seg_token_id is 9"):
+        row_of(*example(), dataclasses.replace(cfg, seg_token_id=9), tokenizer)
 
 
 class _Single(Pairs):

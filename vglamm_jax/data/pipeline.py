@@ -21,14 +21,17 @@ from vglamm_jax.data import augment, frames, masks, mixture
 from vglamm_jax.data import conversation as talk
 from vglamm_jax.data.augment import AugmentConfig
 from vglamm_jax.data.bad_records import CAUSES, BadRecords, DataError, as_bad_record, checked
-from vglamm_jax.data.conversation import ConversationRule
+from vglamm_jax.data.conversation import ConversationRule, Exchange
+from vglamm_jax.data.frames import Frames
 from vglamm_jax.data.media import Video
 from vglamm_jax.data.mixture import Draw, Part, Source
 from vglamm_jax.data.open_media import decoded_frames, open_media, window
 from vglamm_jax.data.pack import Batch, PackConfig, collate, lengthened, pack
 from vglamm_jax.data.prompts import Protocol
 from vglamm_jax.data.schema import BadRecord, Example
+from vglamm_jax.data.tokenizer import SEG
 
+Said = Sequence[Exchange]
 ATTEMPTS = 50  # bad records in a row after which a source is given up
 
 
@@ -60,7 +63,18 @@ class Prepare:
     """Draw -> row. A pure function of the draw; grain calls it in threads."""
 
     def __init__(self, parts: Sequence[Part], cfg: VideoGlammConfig, data: DataConfig, tokenizer):
+        """Raises ValueError where the config contradicts itself or the tokenizer."""
         self.parts, self.cfg, self.data, self.tokenizer = list(parts), cfg, data, tokenizer
+        if data.conversation.max_objects > data.pack.slots:
+            raise ValueError(
+                f"conversations of {data.conversation.max_objects} objects do not fit {data.pack.slots} mask slots: "
+                "raise pack.slots or lower conversation.max_objects"
+            )
+        if tokenizer.convert_tokens_to_ids(SEG) != cfg.seg_token_id:
+            raise ValueError(
+                f"the tokenizer's {SEG} is {tokenizer.convert_tokens_to_ids(SEG)}, but the config's seg_token_id is "
+                f"{cfg.seg_token_id}: use the tokenizer of the checkpoint"
+            )
 
     def __call__(self, draw: Draw) -> Prepared:
         """Raises DataError when nothing of the source can be used, BadRecord with `strict`."""
@@ -77,59 +91,95 @@ class Prepare:
         raise DataError(f"{part.source}: {ATTEMPTS} records in a row cannot be used; the last one: {bad[-1]}")
 
     def row(self, part: Part, record: int, number: int, rng: np.random.Generator) -> Batch:
-        """One record as a row of a batch."""
+        """One record as a row of a batch: every step of the pipeline is a method, in this order."""
         example, pictures = self.read(part.source, record)
         try:
-            said = talk.exchanges(example, rng, self.data.conversation)
-            video = opened(part.source, example, pictures)
-            chosen, known = self.choose(part, example, said, video, rng)
-            target = target_masks(example, talk.objects_of(said), chosen.supervised)[: self.data.pack.slots]
+            said = self.said(example, rng)
+            video = self.opened(part.source, example, pictures)
+            chosen, known = self.chosen(part, example, said, video, rng)
+            target = self.targets(example, said, chosen)
             said, chosen, plan, target = self.augmented(example, said, chosen, target, rng)
             said, tokens = self.tokenised(example, said, video, chosen)
-            seen, sam = decoded(video, chosen, plan)
+            pixels = self.decoded(video, chosen)
+            pixels, target = self.changed(plan, pixels, target)
         except CAUSES as error:
             raise as_bad_record(error, example.source, example.id) from error
-        size = self.data.pack.mask_size
-        count = len(talk.objects_of(said))
-        return pack(
-            tokens,
-            seen,
-            sam,
-            augment.apply_to_masks(plan, target[:count], (size, size)),
-            annotated(known[:count], chosen.supervised)[: self.data.pack.slots],
-            example.media.kind == "video",
-            number,
-            self.cfg,
-            self.data.pack,
-        )
+        return self.packed(example, said, tokens, chosen, pixels, target, known, number)
 
     def read(self, source: Source, record: int) -> tuple[Example, np.ndarray | None]:
         """An example that makes sense, and its frames if they are in memory."""
         found = source[record]
         example, pictures = found if isinstance(found, tuple) else (found, None)
-        limit = self.data.pack.slots if self.data.conversation.too_many == "skip" else None
+        limit = self.data.conversation.max_objects if self.data.conversation.too_many == "skip" else None
         return checked(example, limit, pictures is not None), pictures
 
-    def choose(self, part, example, said, video, rng) -> tuple[frames.Frames, list[frames.Slot]]:
-        known = frames.slots(example, talk.objects_of(said))
-        meant, sizes = window(example.media, video), self.data.pack
-        rule = frames.rule_for(example, part.frames)
-        return frames.choose(rule, meant, video.fps, known, self.cfg.frames, sizes.frames, rng), known
+    def said(self, example: Example, rng: np.random.Generator) -> Said:
+        return talk.exchanges(example, rng, self.data.conversation)
 
-    def augmented(self, example, said, chosen, target, rng):
-        """(exchanges, frames, plan, masks), all after augmentation but for the pixels."""
+    def opened(self, source: Source, example: Example, pictures: np.ndarray | None) -> Video:
+        """The frames of an example, in memory or in its files; none is decoded yet."""
+        name = f"{example.source}: {example.id}"
+        if pictures is None:
+            return open_media(example.media, getattr(source, "root", "."), name)
+        return decoded_frames(example.media, pictures, name)
+
+    def chosen(self, part: Part, example: Example, said: Said, video: Video, rng) -> tuple[Frames, list[frames.Slot]]:
+        """Which frames are seen and supervised, and what is known of each mask."""
+        known = frames.slots(example, talk.objects_of(said))
+        rule = frames.rule_for(example, part.frames)
+        meant, supervised = window(example.media, video), self.data.pack.frames
+        return frames.choose(rule, meant, video.fps, known, self.cfg.frames, supervised, rng), known
+
+    def targets(self, example: Example, said: Said, chosen: Frames) -> np.ndarray:
+        """bool [n, K, H, W], the mask of each [SEG] that has a slot; empty in frames where it is not annotated."""
+        objects = talk.objects_of(said)[: self.data.pack.slots]
+        out = np.zeros((len(objects), self.data.pack.frames, *example.media.size), bool)
+        for row, ids in zip(out, objects):
+            for picture, frame in zip(row, chosen.supervised.tolist()):
+                rle = masks.union(example.object(id).masks.get(frame) for id in ids)
+                if rle is not None:
+                    picture[:] = masks.decode(rle)
+        return out
+
+    def augmented(self, example: Example, said: Said, chosen: Frames, target: np.ndarray, rng):
+        """(exchanges, frames, plan, masks): what changes, and what of it concerns words and order."""
         if self.data.augment is None:
             return said, chosen, augment.NOTHING, target
-        moving = example.media.kind == "video"
-        said, plan = augment.choose(said, target, self.data.augment, rng, moving)
+        said, plan = augment.choose(said, target, self.data.augment, rng, example.media.kind == "video")
         if plan.reverse:
             chosen, target = frames.reversed_in_time(chosen), target[:, ::-1]
         return said, chosen, plan, target
 
-    def tokenised(self, example, said, video, chosen):
+    def tokenised(self, example: Example, said: Said, video: Video, chosen: Frames) -> tuple[Said, talk.Tokens]:
         said = talk.with_times(said, video.timestamps[chosen.seen])
         longest = self.data.pack.lengths[-1]
         return talk.fitting(said, longest, example.media.kind, self.tokenizer, self.cfg, self.data.protocol)
+
+    def decoded(self, video: Video, chosen: Frames) -> dict[int, np.ndarray]:
+        """Frame number -> uint8 [H, W, 3], each decoded once."""
+        wanted = np.unique(np.concatenate(chosen))
+        return dict(zip(wanted.tolist(), video.frames(wanted)))
+
+    def changed(self, plan: augment.Plan, pixels: dict[int, np.ndarray], target: np.ndarray):
+        """Frames and masks after augmentation, the masks at their size in the batch."""
+        size = self.data.pack.mask_size
+        pixels = dict(zip(pixels, augment.apply(plan, list(pixels.values()))))
+        return pixels, augment.apply_to_masks(plan, target, (size, size))
+
+    def packed(self, example, said, tokens, chosen, pixels, target, known, number) -> Batch:
+        count = len(talk.objects_of(said))  # exchanges that did not fit took theirs along
+        annotated = [[frame in slot.annotated for frame in chosen.supervised.tolist()] for slot in known[:count]]
+        return pack(
+            tokens,
+            [pixels[i] for i in chosen.seen.tolist()],
+            [pixels[i] for i in chosen.supervised.tolist()],
+            target[:count],
+            np.array(annotated, bool).reshape(-1, self.data.pack.frames),
+            example.media.kind == "video",
+            number,
+            self.cfg,
+            self.data.pack,
+        )
 
     def collate(self, rows: Sequence[Prepared]) -> Prepared:
         arrays = collate([row.arrays for row in rows], self.data.pack.lengths, self.cfg.pad_token_id)
@@ -196,36 +246,3 @@ class Batches(Iterator[Batch]):
         """Stops the threads."""
         if hasattr(self, "_batches"):
             self._batches.close()
-
-
-def opened(source: Source, example: Example, pictures: np.ndarray | None = None) -> Video:
-    """The frames of an example, in memory or in its files."""
-    name = f"{example.source}: {example.id}"
-    if pictures is None:
-        return open_media(example.media, getattr(source, "root", "."), name)
-    return decoded_frames(example.media, pictures, name)
-
-
-def target_masks(example: Example, objects: Sequence[Sequence[str]], wanted: np.ndarray) -> np.ndarray:
-    """bool [n, K, H, W], the mask of each [SEG] in each frame; empty where it is not annotated."""
-    out = np.zeros((len(objects), len(wanted), *example.media.size), bool)
-    for row, ids in zip(out, objects):
-        for picture, frame in zip(row, wanted.tolist()):
-            rle = masks.union(example.object(id).masks.get(frame) for id in ids)
-            if rle is not None:
-                picture[:] = masks.decode(rle)
-    return out
-
-
-def annotated(known: Sequence[frames.Slot], wanted: np.ndarray) -> np.ndarray:
-    """bool [n, K]"""
-    found = [[frame in slot.annotated for frame in wanted.tolist()] for slot in known]
-    return np.array(found, bool).reshape(len(known), len(wanted))
-
-
-def decoded(video: Video, chosen: frames.Frames, plan: augment.Plan) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Frames for the encoders and for the mask decoder, each decoded once, then augmented."""
-    wanted = np.unique(np.concatenate(chosen))
-    pixels = augment.apply(plan, list(video.frames(wanted)))
-    by_number = dict(zip(wanted.tolist(), pixels))
-    return [by_number[i] for i in chosen.seen.tolist()], [by_number[i] for i in chosen.supervised.tolist()]
