@@ -9,7 +9,7 @@ import textwrap
 
 import pytest
 
-from vglamm_jax.convert.publish import NoRoomError, is_no_room, publishing, require_space
+from vglamm_jax.convert.publish import NoRoomError, no_room_reason, publishing, require_space
 
 
 def fill(folder, *names):
@@ -126,7 +126,7 @@ def test_a_full_disk_is_one_clear_line(tmp_path):
     """The limit on the size of a file gives the error of a quota, from the same call as a full disk."""
     fill(tmp_path / "weights", "old")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    line = r"weights: no room on its disk: 50,000 bytes needed, [\d,]+ free; make room or choose another place$"
+    line = r"weights: File too large: 50,000 bytes needed, [\d,]+ free on its disk; make room or choose another place$"
     with pytest.raises(NoRoomError, match=line) as caught:
         try:
             resource.setrlimit(resource.RLIMIT_FSIZE, (20000, before[1]))
@@ -140,19 +140,19 @@ def test_a_full_disk_is_one_clear_line(tmp_path):
 
 
 def test_other_libraries_full_disk(tmp_path):
-    line = r"x: no room on its disk: more than the 4 bytes written are needed"
+    line = r"x: No space left on device: more than the 4 bytes written are needed"
     with pytest.raises(NoRoomError, match=line), publishing(tmp_path / "x") as partial:
         partial.write_text("some")
         try:
             raise OSError("INTERNAL: write failed: No space left on device [driver=file]")
         except OSError as error:
             raise RuntimeError("cannot save") from error
-    assert names(tmp_path) == [] and not is_no_room(ValueError("no such tensor"))
+    assert names(tmp_path) == [] and no_room_reason(ValueError("no such tensor")) is None
 
 
 def test_room_is_asked_for_first(tmp_path):
     require_space(tmp_path / "not" / "yet", 1000)
-    line = r"big: no room on its disk: 9,000,000,000,000,000 bytes needed, [\d,]+ free"
+    line = r"big: Not enough room: 9,000,000,000,000,000 bytes needed, [\d,]+ free"
     with pytest.raises(NoRoomError, match=line), publishing(tmp_path / "big", needed_bytes=9 * 10**15):
         pytest.fail("it must not begin")
     assert names(tmp_path) == []

@@ -61,9 +61,10 @@ def publishing(dest: str | Path, *, overwrite: bool = False, needed_bytes: int |
     except BaseException as error:
         written = written or size(partial)
         remove(partial)
-        if is_no_room(error):
-            raise _no_room(dest, needed_bytes, written) from error
-        raise
+        reason = no_room_reason(error)
+        if reason is None or isinstance(error, NoRoomError):
+            raise
+        raise _no_room(dest, reason, needed_bytes, written) from error
     finally:
         _being_written.discard(partial)
 
@@ -71,7 +72,7 @@ def publishing(dest: str | Path, *, overwrite: bool = False, needed_bytes: int |
 def require_space(dest: str | Path, needed_bytes: int) -> None:
     """Raises NoRoomError, with both numbers, unless the disk of `dest` has `needed_bytes` free."""
     if _free(Path(dest)) < needed_bytes:
-        raise _no_room(Path(dest), needed_bytes)
+        raise _no_room(Path(dest), "Not enough room", needed_bytes)
 
 
 def recover(dest: Path) -> None:
@@ -88,15 +89,16 @@ def recover(dest: Path) -> None:
         remove(left)
 
 
-def is_no_room(error: BaseException) -> bool:
-    """Whether an error of any library, or what caused it, says that a disk or a quota is full."""
+def no_room_reason(error: BaseException | None) -> str | None:
+    """What an error of any library, or the one behind it, says about a full disk or quota; None if nothing."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in NO_ROOM:
-            return not isinstance(error, NoRoomError)
-        if any(words in str(error).lower() for words in NO_ROOM_WORDS):
-            return True
+            return os.strerror(error.errno)
+        found = next((words for words in NO_ROOM_WORDS if words in str(error).lower()), None)
+        if found is not None:
+            return found.capitalize()
         error = error.__cause__ or error.__context__
-    return False
+    return None
 
 
 def size(path: Path) -> int:
@@ -181,8 +183,10 @@ def _free(path: Path) -> int:
     return shutil.disk_usage(there).free
 
 
-def _no_room(dest: Path, needed: int | None, written: int = 0) -> NoRoomError:
+def _no_room(dest: Path, reason: str, needed: int | None, written: int = 0) -> NoRoomError:
     want = f"{needed:,} bytes needed" if needed is not None else f"more than the {written:,} bytes written are needed"
-    error = NoRoomError(f"{dest}: no room on its disk: {want}, {_free(dest):,} free; make room or choose another place")
+    error = NoRoomError(
+        f"{dest}: {reason}: {want}, {_free(dest):,} free on its disk; make room or choose another place"
+    )
     error.errno = errno.ENOSPC
     return error
