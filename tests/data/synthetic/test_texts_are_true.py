@@ -8,8 +8,9 @@ import pytest
 
 from vglamm_jax.data.synthetic.benchmark import make_clip
 from vglamm_jax.data.synthetic.captions import UNCLEAR
-from vglamm_jax.data.synthetic.expressions import KINDS, names_held_out, span
+from vglamm_jax.data.synthetic.expressions import KINDS, names_held_out
 from vglamm_jax.data.synthetic.language import FORMS
+from vglamm_jax.data.synthetic.moments import span
 from vglamm_jax.data.synthetic.parsing import ParseError, parse, parse_moment
 from vglamm_jax.data.synthetic.scene import Description
 from vglamm_jax.data.synthetic.vocabulary import COLOURS, DIRECTIONS, MOTIONS

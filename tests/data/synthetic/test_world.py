@@ -17,7 +17,7 @@ from vglamm_jax.data.synthetic.vocabulary import CLASS_OF, CLASSES, COLOURS, SHA
 from vglamm_jax.data.synthetic.world import Settings, draw_world, generator
 
 ODD = Settings(height=75, width=130, frames=9, wording="both")
-DIGEST = "4fa8453b37bbd559ca880bebfcd254e7af1393ff6909551a1856743558091515"
+DIGEST = "edb55119e4502512b37447045685b4fc53a2f6871676975387170869e1b0cdf4"
 
 
 def digest() -> str:

@@ -22,8 +22,9 @@ from vglamm_jax.data.markup import Phrase
 from vglamm_jax.data.masks import Rle, box, encode
 from vglamm_jax.data.schema import Example, Media, Obj, Turn
 from vglamm_jax.data.synthetic.captions import Caption, caption
-from vglamm_jax.data.synthetic.expressions import Expression, Moment, expressions, moments
+from vglamm_jax.data.synthetic.expressions import Expression, expressions
 from vglamm_jax.data.synthetic.language import Speaker
+from vglamm_jax.data.synthetic.moments import Moment, moments
 from vglamm_jax.data.synthetic.pixels import paint
 from vglamm_jax.data.synthetic.scene import Scene
 from vglamm_jax.data.synthetic.silhouettes import layers

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from vglamm_jax.data.synthetic.language import FORMS, IN_VIEW, Speaker, moment, referring
-from vglamm_jax.data.synthetic.paths import STEPS, choose
+from vglamm_jax.data.synthetic.language import FORMS, Speaker, referring
+from vglamm_jax.data.synthetic.paths import choose
 from vglamm_jax.data.synthetic.scene import PLACES, Description, Scene
 from vglamm_jax.data.synthetic.vocabulary import (
     CLASS_OF,
@@ -25,7 +25,6 @@ from vglamm_jax.data.synthetic.vocabulary import (
 
 KINDS = ("appearance", "motion", "relation", "several", "none")
 TRIES = 60
-LASTING = 20  # dense steps, of a phase that is to be found in time
 # Motions of look-alikes by words that do not depend on where they are, as "enters" or "moves right and stops" would.
 TELLING = (
     *(f"{way}{pace}" for way in DIRECTIONS for pace in ("", " fast", " slow")),
@@ -69,18 +68,6 @@ class Expression:
     things: tuple[int, ...]
 
 
-@dataclasses.dataclass(frozen=True)
-class Moment:
-    """A thing and a part of the clip: frames first..last, both included."""
-
-    form: str
-    text: str
-    description: Description
-    when: str  # a motion, or "in view"
-    thing: int
-    frames: tuple[int, int]
-
-
 def expressions(scene: Scene, split: str, speaker: Speaker) -> tuple[Expression, ...]:
     """One of each kind in each form, as far as the scene has them. All five whenever there are three or more things."""
     out = []
@@ -92,49 +79,23 @@ def expressions(scene: Scene, split: str, speaker: Speaker) -> tuple[Expression,
     return tuple(out)
 
 
-def moments(scene: Scene, speaker: Speaker) -> tuple[Moment, ...]:
-    """One in each form; about a part of the clip if anything has one that can be named, else about all of it."""
-    things, last = range(len(scene.world.things)), scene.world.settings.frames - 1
-    parts = [(i, when) for i in things for when in _whens(scene, i)]
-    whole = [(i, IN_VIEW) for i in things if span(scene, i, IN_VIEW) == (0, last)]
-    somehow = [(i, phase.kind) for i in things for phase in scene.tracks[i].phases if phase.kind != "other"]
-    out = []
-    for form in FORMS:
-        for candidates in (parts, whole, somehow):
-            named = _first_named(scene, _shuffled(candidates, speaker.rng), speaker.rng)
-            if named is not None:
-                i, when, meant = named
-                text = moment(meant, when, form, speaker)
-                out.append(Moment(form, text, meant, when, i, span(scene, i, when)))
-                break
-    return tuple(out)
-
-
-def span(scene: Scene, thing: int, when: str) -> tuple[int, int] | None:
-    """First and last frame in which a thing is seen doing `when`; None unless that is one stretch of two or more."""
-    frames = scene.world.settings.frames
-    if when == IN_VIEW:
-        seen = np.flatnonzero(scene.layers.seen[thing])
-        whole = len(seen) > 1 and seen[-1] - seen[0] == len(seen) - 1
-        return (int(seen[0]), int(seen[-1])) if whole else None
-    phases = [phase for phase in scene.tracks[thing].phases if phase.kind == when]
-    if len(phases) != 1 or phases[0].stop - phases[0].start < LASTING:
-        return None
-    first = int(np.ceil(phases[0].start * (frames - 1) / STEPS - 0.05))
-    last = int(np.floor(phases[0].stop * (frames - 1) / STEPS + 0.05))
-    return (first, last) if last > first else None
-
-
 def by_look(scene: Scene, i: int, names: tuple[str, ...]) -> Description | None:
     """Some words of a thing's looks; None when it lacks one (a size)."""
     values = {name: getattr(scene.world.things[i].look, name) for name in names}
     return None if None in values.values() else Description(**values)
 
 
+def _looks(scene: Scene, i: int, subsets, rng: np.random.Generator) -> Iterator[Description]:
+    """A thing's looks in fewer or more words, in any order."""
+    for names in shuffled(subsets, rng):
+        meant = by_look(scene, i, names)
+        if meant is not None:
+            yield meant
+
+
 def only(scene: Scene, i: int, rng: np.random.Generator, with_place: bool = True) -> Description | None:
     """A description of one thing by its looks, and its place among those that look alike if that is needed."""
-    options = [by_look(scene, i, names) for names in _shuffled(_WITH_SHAPE, rng)]
-    options = [meant for meant in options if meant is not None]
+    options = list(_looks(scene, i, _WITH_SHAPE, rng))
     for meant in options:
         if scene.things(meant) == (i,):
             return meant
@@ -143,10 +104,9 @@ def only(scene: Scene, i: int, rng: np.random.Generator, with_place: bool = True
 
 
 def _appearance(scene: Scene, split: str, rng: np.random.Generator) -> Description | None:
-    for i in _shuffled(range(len(scene.world.things)), rng):
-        for names in _shuffled(_SUBSETS, rng):
-            meant = by_look(scene, i, names)
-            if meant is not None and scene.things(meant) == (i,):
+    for i in shuffled(range(len(scene.world.things)), rng):
+        for meant in _looks(scene, i, _SUBSETS, rng):
+            if scene.things(meant) == (i,):
                 return meant
     return None
 
@@ -154,10 +114,9 @@ def _appearance(scene: Scene, split: str, rng: np.random.Generator) -> Descripti
 def _motion(scene: Scene, split: str, rng: np.random.Generator) -> Description | None:
     """Looks that fit just the look-alikes, so that nothing about the others matters, and what only one of them does."""
     pair = scene.world.pair
-    for i in _shuffled(pair or (), rng):
-        looks = [by_look(scene, i, names) for names in _shuffled(((), *_SUBSETS), rng)]
-        look = next(meant for meant in looks if meant is not None and scene.things(meant) == pair)
-        for motion in _shuffled(TELLING, rng):
+    for i in shuffled(pair or (), rng):
+        look = next(meant for meant in _looks(scene, i, ((), *_SUBSETS), rng) if scene.things(meant) == pair)
+        for motion in shuffled(TELLING, rng):
             meant = dataclasses.replace(look, motion=motion)
             if scene.things(meant) == (i,):
                 return meant
@@ -166,31 +125,22 @@ def _motion(scene: Scene, split: str, rng: np.random.Generator) -> Description |
 
 def _relation(scene: Scene, split: str, rng: np.random.Generator) -> Description | None:
     """By another thing, or by place among equals; only where looks alone would not do."""
-    count = len(scene.world.things)
-    related = [
-        (name, i, j)
-        for name, table in scene.relations.items()
-        for i in range(count)
-        for j in range(count)
-        if table[i][j]
-    ]
-    for name, i, j in _shuffled(related, rng):
-        anchor = only(scene, j, rng, with_place=False)
-        for names in _shuffled(((), *_WITH_SHAPE), rng) if anchor is not None else ():
-            look = by_look(scene, i, names)
-            if look is None or scene.things(look) == (i,):
-                continue
-            meant = dataclasses.replace(look, relation=name, anchor=anchor)
-            if scene.things(meant) == (i,):
-                return meant
+    things = range(len(scene.world.things))
+    for name in shuffled(scene.relations, rng):
+        table = scene.relations[name]
+        for i, j in shuffled([(i, j) for i in things for j in things if table[i][j]], rng):
+            anchor = only(scene, j, rng, with_place=False)
+            for look in _looks(scene, i, ((), *_WITH_SHAPE), rng) if anchor is not None else ():
+                meant = dataclasses.replace(look, relation=name, anchor=anchor)
+                if scene.things(meant) == (i,) != scene.things(look):
+                    return meant
     return _place(scene, rng)
 
 
 def _place(scene: Scene, rng: np.random.Generator) -> Description | None:
-    for i in _shuffled(range(len(scene.world.things)), rng):
-        for names in _shuffled(_WITH_SHAPE, rng):
-            look = by_look(scene, i, names)
-            for place in _shuffled(PLACES, rng) if look is not None else ():
+    for i in shuffled(range(len(scene.world.things)), rng):
+        for look in _looks(scene, i, _WITH_SHAPE, rng):
+            for place in shuffled(PLACES, rng):
                 meant = dataclasses.replace(look, place=place)
                 if scene.things(meant) == (i,):
                     return meant
@@ -198,18 +148,34 @@ def _place(scene: Scene, rng: np.random.Generator) -> Description | None:
 
 
 def _several(scene: Scene, split: str, rng: np.random.Generator) -> Description | None:
-    for n in range(TRIES):
-        i = choose(rng, range(len(scene.world.things)))
-        look = by_look(scene, i, choose(rng, ((), *_SUBSETS)))
-        if look is None:
-            continue
-        meant = dataclasses.replace(look, motion=choose(rng, _SHARED) if n % 2 else None)
-        counted = _counted(scene, meant, rng) if meant != Description() else None
-        if counted is not None:
-            return counted
-    for i in scene.world.pair or ():
-        return _counted(scene, by_look(scene, i, _SUBSETS[-1]), rng)
+    """By looks alone, or by what they do or where they are, too."""
+    additions = [[{}], _shared_motions(scene), _shared_relations(scene, rng)]
+    for options in shuffled(additions, rng):
+        for added in shuffled(options, rng)[:6]:
+            for _ in range(TRIES):
+                look = by_look(scene, choose(rng, range(len(scene.world.things))), choose(rng, ((), *_SUBSETS)))
+                if look is not None and (added or look != Description()):
+                    meant = _counted(scene, dataclasses.replace(look, **added), rng)
+                    if meant is not None:
+                        return meant
     return None
+
+
+def _shared_motions(scene: Scene) -> list[dict]:
+    """Motions that two or more things show; "move", which is nearly always one, only where there is no other."""
+    shared = [motion for motion in _SHARED if sum(does[motion] is True for does in scene.does) > 1]
+    return [{"motion": motion} for motion in shared if motion != "move" or len(shared) == 1]
+
+
+def _shared_relations(scene: Scene, rng: np.random.Generator) -> list[dict]:
+    """Relations that two or more things have to one."""
+    out = []
+    for name, table in scene.relations.items():
+        for j in range(len(table)):
+            anchor = only(scene, j, rng, with_place=False) if sum(row[j] is True for row in table) > 1 else None
+            if anchor is not None:
+                out.append({"relation": name, "anchor": anchor})
+    return out
 
 
 def _counted(scene: Scene, meant: Description, rng: np.random.Generator) -> Description | None:
@@ -220,15 +186,20 @@ def _counted(scene: Scene, meant: Description, rng: np.random.Generator) -> Desc
 
 
 def _none(scene: Scene, split: str, rng: np.random.Generator) -> Description | None:
-    """Nearly there: a thing of the scene with one word exchanged."""
+    """Nearly there: a thing of the scene with one word exchanged, or where it is not."""
+    things = range(len(scene.world.things))
+    options = {"motion": _ABSENT, "colour": tuple(COLOURS), "shape": SHAPES, "texture": TEXTURES}
     for _ in range(TRIES):
-        i = choose(rng, range(len(scene.world.things)))
-        meant = by_look(scene, i, choose(rng, _WITH_SHAPE))
+        meant = by_look(scene, choose(rng, things), choose(rng, _WITH_SHAPE))
+        change = choose(rng, ("motion", "motion", "relation", *options))
         if meant is None:
             continue
-        change = choose(rng, ("motion", "motion", "colour", "shape", "texture"))
-        options = {"motion": _ABSENT, "colour": tuple(COLOURS), "shape": SHAPES, "texture": TEXTURES}[change]
-        meant = dataclasses.replace(meant, **{change: choose(rng, options)})
+        if change == "relation":
+            anchor = only(scene, choose(rng, things), rng, with_place=False)
+            name = choose(rng, tuple(scene.relations))
+            meant = dataclasses.replace(meant, relation=name, anchor=anchor) if anchor is not None else meant
+        else:
+            meant = dataclasses.replace(meant, **{change: choose(rng, options[change])})
         if scene.things(meant) == () and (split == "test" or not names_held_out(meant)):
             return meant
     return None
@@ -241,25 +212,8 @@ def names_held_out(meant: Description) -> bool:
     return held_out(meant.colour, meant.shape, meant.motion)
 
 
-def _whens(scene: Scene, i: int) -> Iterator[str]:
-    """What a thing does for a part of the clip only."""
-    one = scene.tracks[i]
-    drifts = i in (scene.world.pair or ())  # leaves on one side and comes back on the other
-    if len(one.phases) > 1:
-        yield from (kind for kind in ("still", *DIRECTIONS) if kind in one.kinds and span(scene, i, kind))
-    elif not drifts and not scene.layers.seen[i].all() and span(scene, i, IN_VIEW):
-        yield IN_VIEW
-
-
-def _first_named(scene: Scene, candidates, rng: np.random.Generator):
-    for i, when in candidates:
-        meant = only(scene, i, rng)
-        if meant is not None and span(scene, i, when) is not None:
-            return i, when, meant
-    return None
-
-
-def _shuffled(options, rng: np.random.Generator) -> list:
+def shuffled(options, rng: np.random.Generator) -> list:
+    """In an order that depends on raw bits only."""
     options = list(options)
     return [options[i] for i in np.argsort(rng.random(len(options)), kind="stable")]
 
