@@ -7,16 +7,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vglamm_jax.config import load_config
 from vglamm_jax.data.check import validate
 from vglamm_jax.data.frames import frame_numbers
 from vglamm_jax.data.masks import decode
+from vglamm_jax.data.mixture import Part
 from vglamm_jax.data.open_media import open_media
+from vglamm_jax.data.pack import PackConfig
+from vglamm_jax.data.pipeline import Batches, DataConfig
 from vglamm_jax.data.schema import from_dict, to_dict
 from vglamm_jax.data.sources.own import checked
 from vglamm_jax.data.sources.own_jsonl import rows
 from vglamm_jax.data.synthetic import MovingThings, Settings, clips_per_second, example, export, make_clip
 from vglamm_jax.data.synthetic.benchmark import TASKS
 from vglamm_jax.data.synthetic.sheet import sheet
+from vglamm_jax.data.tokenizer import load_tokenizer, tiny_tokenizer
 
 SMALL = Settings(height=48, width=64, frames=8)
 
@@ -77,6 +82,17 @@ def test_a_source_is_a_value():
     assert np.array_equal(first.frames, make_clip("validation", 9, 2, SMALL).frames)
     with pytest.raises(IndexError):
         source[10]
+
+
+def test_the_pipeline_takes_every_task(tmp_path):
+    tokenizer = load_tokenizer(tiny_tokenizer(tmp_path))
+    parts = [Part(MovingThings("train", length=6, task=task, settings=SMALL)) for task in (*TASKS, None)]
+    data = DataConfig(pack=PackConfig(lengths=(640,), frames=2, mask_size=32), strict=True)
+    stream = Batches(parts, load_config("tiny"), data, tokenizer, 8)
+    batches = [next(stream) for _ in range(2)]
+    stream.close()
+    for batch in batches:
+        assert batch.seg_valid.any() and batch.masks.any()
 
 
 @pytest.mark.parametrize("change", [{"task": "sing"}, {"length": 0}, {"renderings": 0}], ids=str)

@@ -2,7 +2,8 @@
 
 Order of the draws, on which the look-alikes' secret depends (see `lookalikes`): first the pair, then everything else,
 which may look at the pair's lanes and size but never at its paths. What passes in front of the pair is smaller than
-it, what passes behind is larger or mostly outside the lanes, so nobody is hidden for good and nothing is drawn again.
+it; what passes behind is larger, or outside the lanes for most of the time. Whatever would be hidden too long wherever
+the two are, or by a third thing, is drawn again; the pair never is.
 """
 
 import dataclasses
