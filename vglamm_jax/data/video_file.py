@@ -127,9 +127,9 @@ def open_video_file(path: Path, allow_truncated: bool = False) -> VideoFile:
         stream = _video_stream(path, container)
         index = _scan(path, container, stream)
         time_base, header_rate = float(stream.time_base or 0), float(stream.average_rate or stream.guessed_rate or 0)
-    if index.missing > 0 and not allow_truncated:
-        raise _cut_short(path, index.count, index.count + index.missing)
-    first = _first_frame(path)
+        if index.missing > 0 and not allow_truncated:
+            raise _cut_short(path, index.count, index.count + index.missing)
+        first = _rewound(container, stream) or _first_frame(path)
     rate = _rate(index, time_base, header_rate)
     times = np.arange(index.count) / rate if index.ticks is None else (index.ticks - index.ticks[0]) * time_base
     orientation = orientation_of(first)
@@ -224,6 +224,15 @@ def _missing_by_duration(container, stream, end: float) -> int:
         return 0
     missing = round((container.duration / av.time_base - end) * float(stream.average_rate or 0))
     return missing if missing > 3 else 0
+
+
+def _rewound(container, stream) -> av.VideoFrame | None:
+    """The first frame of a container that was read to its end, if it can go back: opening it anew takes long."""
+    try:
+        container.seek(0)
+        return next(container.decode(stream), None)
+    except av.error.FFmpegError:
+        return None
 
 
 def _first_frame(path: Path) -> av.VideoFrame:
