@@ -36,12 +36,13 @@ def test_the_bytes_are_the_published_ones():
     assert digest() == DIGEST, "the benchmark has changed: results on it no longer compare with earlier ones"
 
 
-def test_the_bytes_do_not_depend_on_the_process():
+def test_the_bytes_do_not_depend_on_the_process_or_the_processor():
+    """Without the newer vector instructions NumPy's sines differ in their last bits."""
     code = "import test_world; print(test_world.digest())"
     environment = {
         **os.environ,
         "PYTHONHASHSEED": "123",
-        "NPY_DISABLE_CPU_FEATURES": "AVX512F AVX512CD AVX512_SKX AVX2 FMA3",
+        "NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4 AVX512_SKX",
         "PYTHONWARNINGS": "ignore",
     }
     run = subprocess.run(
