@@ -25,6 +25,7 @@ from vglamm_jax.models.llm import CausalLM
 from vglamm_jax.models.sam2.tracker import Sam2
 
 ADAPTERS = ("image_mm_projector", "mm_projector", "text_hidden_fcs")
+SPOKEN = ("model.embed_tokens.", "model.layers.", "model.norm.", "lm_head.")  # the language model's names
 FLOATS = (np.float16, np.float32, np.float64, ml_dtypes.bfloat16)
 
 
@@ -49,6 +50,7 @@ class Checkpoint:
       model: the whole model's config, where it holds the whole model.
       layouts: which kind of file each part came from, and what is needed to write it back the same way.
       files: what lies beside the weights and goes with them (config.json, tokenizer), by relative name.
+      copies: tensors that the folder holds once more and that are not used (facts 2.1); a manifest covers them too.
     """
 
     where: str
@@ -57,6 +59,7 @@ class Checkpoint:
     model: VideoGlammConfig | None = None
     layouts: dict[str, dict[str, Any]] = field(default_factory=dict)
     files: dict[str, Path] = field(default_factory=dict)
+    copies: dict[str, LazyTensor] = field(default_factory=dict)
 
     @property
     def nbytes(self) -> int:
@@ -181,6 +184,7 @@ def _joined(whole: Checkpoint, other: Checkpoint) -> Checkpoint:
         model=replace(model, llm=sizes.llm) if model is not None else None,
         layouts=whole.layouts | other.layouts,
         files=whole.files | other.files,
+        copies=whole.copies | other.copies,
     )
 
 
@@ -190,10 +194,47 @@ def merge_lora(checkpoint: Checkpoint) -> Checkpoint:
     if llm is None or llm.lora is None:
         return checkpoint
     plain = replace(llm, lora=None)
+    layouts = {part: layout for part, layout in checkpoint.layouts.items() if part != "lora"}
+    if layouts.get("home", {}).get("layout") == "state_dict":
+        layouts["home"] = {"layout": "videoglamm"}
     return replace(
         checkpoint,
         tensors=merged(checkpoint.tensors, llm.lora),
         sizes=replace(checkpoint.sizes, llm=plain),
         model=replace(checkpoint.model, llm=plain) if checkpoint.model is not None else None,
-        layouts={part: layout for part, layout in checkpoint.layouts.items() if part != "lora"},
+        layouts=layouts,
     )
+
+
+def only(checkpoint: Checkpoint, part: str) -> Checkpoint:
+    """One part alone: "clip", "internvideo2", "sam2", or "llm" for the language model (its LoRA included).
+
+    Raises:
+      CheckpointError: the checkpoint does not hold it.
+    """
+    spoken = part == "llm"
+    owner = "home" if spoken else part
+    tensors = checkpoint.part(owner)
+    if spoken:
+        tensors = {name: t for name, t in tensors.items() if name.startswith(SPOKEN)}
+    if not tensors:
+        raise engine.CheckpointError(f"{checkpoint.where}: holds no {part}")
+    layouts = {name: value for name, value in checkpoint.layouts.items() if name == ("lora" if spoken else part)}
+    files = {name: path for name, path in checkpoint.files.items() if name.startswith(f"{owner}/")}
+    if spoken and checkpoint.model is not None:
+        files.pop("home/config.json", None)  # it is the whole model's
+    return Checkpoint(
+        where=checkpoint.where,
+        tensors=tensors,
+        sizes=Sizes(**{part: getattr(checkpoint.sizes, part)}),
+        layouts=({"home": {"layout": "llm"}} if spoken else {}) | layouts,
+        files=files,
+    )
+
+
+def with_sam2_layout(checkpoint: Checkpoint, layout: str) -> Checkpoint:
+    """With "meta" or "transformers" names for its SAM2 where that is written alone; settings of the other go."""
+    if checkpoint.layouts.get("sam2", {}).get("layout") == layout:
+        return checkpoint
+    files = {name: path for name, path in checkpoint.files.items() if not name.startswith("sam2/")}
+    return replace(checkpoint, layouts=checkpoint.layouts | {"sam2": {"layout": layout, "new": True}}, files=files)

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 EXAMPLES = """\
-the five commands people need:
+the commands people need:
   the release, with its two towers, for JAX (tensor by tensor: 8 GB of memory are enough):
     vglamm convert VideoGLaMM/ clip-vit-large-patch14-336/ InternVideo2-stage2_1b-224p-f4.pt weights/
   back to what the original loads:
@@ -15,6 +15,8 @@ the five commands people need:
         InternVideo2-stage2_1b-224p-f4.pt sam2_hiera_large.pt start/ --merge-lora
   LoRA of a trained checkpoint alone, for PEFT:
     vglamm convert trained/ adapter/ --to peft
+  SAM2 alone, as Meta's sam2_*.pt:
+    vglamm convert weights/ sam2/ --to pytorch --part sam2
   are these two the same? was this copy damaged?
     vglamm convert --verify VideoGLaMM/ weights/
     vglamm convert --verify weights/
@@ -41,6 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--dtype", choices=("bfloat16", "float16", "float32"), help="default: each tensor as it is")
     parser.add_argument("--config", help="a config file or name, for sizes that the files do not say")
+    parser.add_argument("--part", choices=("llm", "clip", "internvideo2", "sam2"), help="only this part of the model")
+    parser.add_argument(
+        "--layout", choices=("meta", "transformers"), help="names of SAM2 (default: as it came, else meta)"
+    )
     parser.add_argument("--merge-lora", action="store_true", help="add LoRA into the matrices it adapts")
     parser.add_argument("--lora-alpha", type=float, help="alpha of the LoRA in a training state dict (original: 16)")
     parser.add_argument("--shard-size", type=float, default=5.0, metavar="GB", help="largest file (default 5)")
@@ -69,6 +75,8 @@ def convert(args: argparse.Namespace) -> int:
             args.to,
             dtype=args.dtype,
             config=args.config,
+            part=args.part,
+            layout=args.layout,
             merge_lora=args.merge_lora,
             lora_alpha=args.lora_alpha,
             shard_bytes=int(args.shard_size * 1e9),

@@ -42,6 +42,8 @@ def convert(
     *,
     dtype: Any = None,
     config: str | Path | VideoGlammConfig | None = None,
+    part: str | None = None,
+    layout: str | None = None,
     merge_lora: bool = False,
     lora_alpha: float | None = None,
     shard_bytes: int = SHARD_BYTES,
@@ -57,6 +59,8 @@ def convert(
       to: "orbax"; "pytorch" (.bin) or "safetensors", in the layout the parts came from; "peft", LoRA alone.
       dtype: of every floating-point tensor; None keeps each as it is.
       config: sizes to use instead of those the files say: a `VideoGlammConfig` or a config file.
+      part: convert only this: "llm", "clip", "internvideo2" or "sam2".
+      layout: names of a SAM2 written for PyTorch, "meta" or "transformers"; None for those it came with.
       merge_lora: add LoRA into the matrices it adapts.
       lora_alpha: alpha of the LoRA in a training state dict, which does not say it.
       shard_bytes: largest file of weights, as far as tensors allow.
@@ -73,6 +77,8 @@ def convert(
         config = load_config(config)
     opened = open_checkpoint(sources, config, lora_alpha=lora_alpha)
     found = checkpoints.merge_lora(opened.checkpoint) if merge_lora else opened.checkpoint
+    found = checkpoints.only(found, part) if part is not None else found
+    found = checkpoints.with_sam2_layout(found, layout) if layout is not None else found
     found = checkpoints.cast(found, jnp.dtype(dtype)) if dtype is not None else found
     with publishing(dest, overwrite=overwrite, needed_bytes=_needed(found, to)) as folder:
         if to == "orbax":

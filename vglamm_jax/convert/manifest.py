@@ -82,18 +82,19 @@ def check(
     tensors: Tensors,
     entries: Mapping[str, Entry],
     progress: Callable[[int, int], None] | None = None,
+    known: Iterable[str] = (),
 ) -> None:
-    """Reads every tensor and compares it with its entry.
+    """Reads every tensor and compares it with its entry; `known` are problems found before.
 
     Raises:
       CheckpointError: names every tensor that changed, is missing, or is not in the manifest.
     """
-    problems = [f"{name} is missing" for name in entries if name not in tensors]
+    problems = [*known, *(f"{name} is missing" for name in entries if name not in tensors)]
     problems += [f"{name} is not in the manifest" for name in tensors if name not in entries]
     shared = [name for name in tensors if name in entries]
     total, done = sum(tensors[name].nbytes for name in shared), 0
     for name in shared:
-        problems += _differences(name, tensors[name], entries[name])
+        problems += differences(name, tensors[name], entries[name])
         done += tensors[name].nbytes
         if progress is not None:
             progress(done, total)
@@ -101,7 +102,8 @@ def check(
         raise CheckpointError(f"{where}: not as its manifest says: {listed(problems)}; convert or copy it again")
 
 
-def _differences(name: str, tensor: LazyTensor, entry: Entry) -> list[str]:
+def differences(name: str, tensor: LazyTensor, entry: Entry) -> list[str]:
+    """Nothing, or one line that says how a tensor is not what its entry says."""
     if (tensor.shape, tensor.dtype.name) != (entry.shape, entry.dtype):
         return [f"{name} is {tensor.dtype.name} {list(tensor.shape)}, was {entry.dtype} {list(entry.shape)}"]
     return [] if digest(tensor.read()) == entry.sha256 else [f"{name} has changed"]

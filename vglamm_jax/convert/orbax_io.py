@@ -10,11 +10,12 @@
 `params/` is a plain PyTree checkpoint: Orbax restores it without this package.
 """
 
+import contextlib
 import functools
 import json
 import logging
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,10 +66,23 @@ class LeafHandler(ocp.type_handlers.NumpyHandler):
 
     async def serialize(self, values, infos, args=None):
         for group in _groups([value.nbytes for value in values]):
-            arrays = [values[n].make() for n in group]
-            for written in await super().serialize(arrays, [infos[n] for n in group], [args[n] for n in group]):
-                written.result()
+            begun = []
+            for n in group:
+                begun += await super().serialize([values[n].make()], [infos[n]], [args[n]])
+            _wait(begun)
         return []
+
+
+def _wait(begun: list[ocp.future.Future]) -> None:
+    """Until all writes have ended, so that none goes on after an error of another."""
+    errors = []
+    for write in begun:
+        try:
+            write.result()
+        except Exception as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
 
 
 def _groups(sizes: list[int]) -> list[list[int]]:
@@ -135,19 +149,29 @@ def _carried(tensor: LazyTensor) -> Leaf:
 
 def _save(folder: Path, leaves: Mapping[tuple[str, ...], Leaf]) -> None:
     tree = nested(leaves)
-    logging.getLogger("absl").addFilter(_quiet)
     registry = ocp.type_handlers.create_type_handler_registry((Leaf, LeafHandler()))
     handler = ocp.PyTreeCheckpointHandler(type_handler_registry=registry, use_zarr3=True, use_compression=False)
     # A stack is cut between its layers first.
     args = jax.tree.map(
         lambda leaf: ocp.SaveArgs(chunk_byte_size=CHUNK_BYTES, shard_axes=(0,) if leaf.stacked else ()), tree
     )
-    with ocp.Checkpointer(handler) as checkpointer:
+    with silent(), ocp.Checkpointer(handler) as checkpointer:
         checkpointer.save(folder.absolute(), ocp.args.PyTreeSave(tree, save_args=args))
 
 
-def _quiet(record: logging.LogRecord) -> bool:
-    return "ArrayMetadata persistence is disabled" not in record.getMessage()
+@contextlib.contextmanager
+def silent() -> Iterator[None]:
+    """Without Orbax's log: what fails is raised, and would be told twice, with tracebacks of its threads."""
+    log = logging.getLogger("absl")
+    log.addFilter(_nothing)
+    try:
+        yield
+    finally:
+        log.removeFilter(_nothing)
+
+
+def _nothing(record: logging.LogRecord) -> bool:
+    return False
 
 
 def nested(leaves: Mapping[tuple[str, ...], Any]) -> dict[str, Any]:

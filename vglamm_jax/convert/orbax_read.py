@@ -16,7 +16,7 @@ from etils import epath
 from vglamm_jax.config import VideoGlammConfig, from_json
 from vglamm_jax.convert import engine, manifest
 from vglamm_jax.convert.checkpoint import Checkpoint, Sizes, slots
-from vglamm_jax.convert.orbax_io import DESCRIPTION, FORMAT, nested
+from vglamm_jax.convert.orbax_io import DESCRIPTION, FORMAT, nested, silent
 from vglamm_jax.convert.torch_io import CheckpointError, LazyTensor
 from vglamm_jax.models import layers
 from vglamm_jax.models.videoglamm import VideoGlamm
@@ -154,7 +154,7 @@ def restore_arrays(
     folder: epath.Path, shapes: Mapping[str, jax.ShapeDtypeStruct], places: Mapping[str, jax.sharding.Sharding]
 ) -> dict[str, jax.Array]:
     """Parameters by path from an Orbax tree, which may hold more than is asked for."""
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+    with silent(), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
         stored = _stored_shapes(checkpointer, folder)
         _same(folder, shapes, stored)
         keys = {path: tuple(path.split("/")) for path in shapes}
@@ -166,7 +166,7 @@ def restore_arrays(
             tree = checkpointer.restore(
                 folder, ocp.args.PyTreeRestore(item=item, restore_args=args, partial_restore=True)
             )
-        except (OSError, ValueError) as error:
+        except Exception as error:  # Orbax raises bare ones
             raise _damaged(folder, "a parameter", error) from error
     return {path: functools.reduce(lambda node, part: node[part], key, tree) for path, key in keys.items()}
 
@@ -174,7 +174,7 @@ def restore_arrays(
 def _stored_shapes(checkpointer: ocp.Checkpointer, folder: epath.Path) -> dict[str, tuple[int, ...]]:
     try:
         tree = checkpointer.metadata(folder).item_metadata.tree
-    except (OSError, ValueError, AttributeError) as error:
+    except Exception as error:  # Orbax raises bare ones
         raise _damaged(folder, "its metadata", error) from error
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
     return {"/".join(str(key.key) for key in path): tuple(leaf.shape) for path, leaf in leaves}

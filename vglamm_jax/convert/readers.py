@@ -22,6 +22,12 @@ from vglamm_jax.convert.torch_io import LazyTensor, Tensors, checkpoint_file, op
 from vglamm_jax.models import layers
 from vglamm_jax.models.videoglamm import VideoGlamm
 
+# What of the towers' files the complete checkpoint holds (facts 2.1).
+TOWERS = (
+    f"{tables.CLIP_PREFIX}vision_model.",
+    f"{tables.INTERNVIDEO2_PREFIX}vision_encoder.",
+    f"{tables.INTERNVIDEO2_PREFIX}vision_proj.",
+)
 COMPANIONS = (".json", ".model", ".txt", ".yaml", ".yml", ".jinja")  # files that go with weights
 MEMORY = re.compile(
     r"^(memory_|maskmem_|no_mem_pos_enc|no_obj_ptr|no_obj_embed|obj_ptr_|mask_downsample|no_memory_pos"
@@ -48,14 +54,13 @@ def read_videoglamm(folder: Path, given: Companions) -> Checkpoint:
     files = source.parts(opened, cfg)
     module = layers.abstract(VideoGlamm, cfg)
     engine.check(engine.slots([row for part in files for row in part.rows], engine.leaves(module)), files)
-    wanted = layouts.row_names(tables.videoglamm(cfg)) | set(tables.videoglamm_extras(cfg))
     tensors: dict[str, LazyTensor] = dict(layouts.from_meta_sam2({} if opened.sam2_inside else opened.sam2))
     tensors |= dict(opened.home)
     towers = layouts.from_clip(opened.clip)
     if found.internvideo2 is not None:
         towers |= layouts.from_internvideo2(source.with_positions(opened.internvideo2, cfg.internvideo2))
     tensors = {name: t for name, t in tensors.items() if layouts.part_of(name) in ("home", "sam2")} | towers
-    note_left_out(given, towers, wanted)
+    given.left_out.extend(name for name in towers if not name.startswith(TOWERS))
     beside = {"home": found.folder, "clip": found.clip, "internvideo2": found.internvideo2}
     return Checkpoint(
         where=str(folder),
@@ -66,6 +71,7 @@ def read_videoglamm(folder: Path, given: Companions) -> Checkpoint:
         model=cfg,
         layouts={"home": {"layout": "videoglamm"}} | tower_layouts(found.clip, found.internvideo2),
         files=companions(beside) | ({"sam2/sam2.yaml": found.sam2_yaml} if found.sam2_yaml else {}),
+        copies={name: t for name, t in opened.home.items() if layouts.part_of(name) in ("clip", "internvideo2")},
     )
 
 
@@ -76,13 +82,10 @@ def _used(cfg: VideoGlammConfig) -> Sizes:
 
 
 def ordered(cfg: VideoGlammConfig, tensors: Mapping[str, Any]) -> list[str]:
-    """The complete checkpoint's names that are there, in the table's order, carried ones last."""
+    """Names of the complete checkpoint that are there, in the table's order, carried ones of the towers last."""
     rows = [name for row in tables.videoglamm(cfg) for name in row.names()]
-    return [name for name in (*rows, *tables.videoglamm_extras(cfg)) if name in tensors]
-
-
-def note_left_out(given: Companions, tensors: Iterable[str], wanted: set[str]) -> None:
-    given.left_out.extend(sorted(set(tensors) - wanted))
+    carried = [name for name in tensors if name.startswith(TOWERS) and name not in set(rows)]
+    return [name for name in (*rows, *carried) if name in tensors]
 
 
 def tower_layouts(clip: Path | None, internvideo2: Path | None) -> dict[str, dict[str, Any]]:

@@ -17,7 +17,7 @@ from vglamm_jax.convert.checkpoint import Checkpoint, merge_lora
 from vglamm_jax.convert.engine import Progress, Report
 from vglamm_jax.convert.peft_io import PLAIN, PROJECTORS_FILE, write_adapter
 from vglamm_jax.convert.peft_names import FACTOR, wrap_peft
-from vglamm_jax.convert.sam2_settings import ORIGINAL, sam2_yaml
+from vglamm_jax.convert.sam2_settings import ORIGINAL, sam2_yaml, transformers_sam2_files, with_positions_twice
 from vglamm_jax.convert.torch_io import CheckpointError, LazyTensor
 from vglamm_jax.convert.torch_write import SHARD_BYTES, write_bin, write_pt, write_safetensors
 
@@ -146,7 +146,10 @@ def _sam2(checkpoint: Checkpoint, folder: Path, writer: Writer, many: bool) -> N
     tensors = checkpoint.part("sam2")
     if layout["layout"] == "transformers":
         place = folder / "sam2" if many else folder
-        writer.folder(place, layouts.to_transformers_sam2(tensors, checkpoint.sizes.sam2))
+        named = layouts.to_transformers_sam2(tensors, checkpoint.sizes.sam2)
+        writer.folder(place, with_positions_twice(named) if layout.get("new") else named)
+        memory = f"{layouts.PREFIXES['sam2']}maskmem_tpos_enc" in tensors
+        hf_settings.write(place, transformers_sam2_files(checkpoint.sizes.sam2, memory=memory))
         _companions(checkpoint, "sam2", place)
         return
     named = layouts.to_meta_sam2(tensors, gamma=layout.get("gamma", True))

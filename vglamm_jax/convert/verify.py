@@ -48,6 +48,7 @@ def compare(
     for one, other in ((a, b), (b, a)):
         alone = sorted(_parts(one) - _parts(other))
         found.other_parts |= {one.where: alone} if alone else {}
+    found.differing += [line for one in (a, b) for line in _changed_copies(one)]
     names = [name for name in a.tensors if part_of(name) in parts]
     names += [name for name in b.tensors if part_of(name) in parts and name not in a.tensors]
     total, done = sum(a.tensors[name].nbytes for name in names if name in a.tensors), 0
@@ -63,6 +64,14 @@ def compare(
 
 def _open(where: str | Path | list[str | Path], config: VideoGlammConfig | None) -> Checkpoint:
     return open_checkpoint(where if isinstance(where, list) else [where], config).checkpoint
+
+
+def _changed_copies(checkpoint: Checkpoint) -> list[str]:
+    """Tensors that are there once more and are not as the folder's own manifest says."""
+    entries = manifest.read(Path(checkpoint.where)) if checkpoint.copies else None
+    shared = [name for name in checkpoint.copies if name in (entries or {})]
+    lines = [line for name in shared for line in manifest.differences(name, checkpoint.copies[name], entries[name])]
+    return [f"{checkpoint.where}: {line}" for line in lines]
 
 
 def _parts(checkpoint: Checkpoint) -> set[str]:
@@ -120,5 +129,5 @@ def check(where: str | Path, config: VideoGlammConfig | None = None, progress: P
     if entries is None:
         raise CheckpointError(f"{where}: has no {manifest.MANIFEST}; give a second checkpoint to compare it with")
     found = _open(where, config)
-    manifest.check(str(where), found.tensors, entries, progress)
+    manifest.check(str(where), found.tensors, entries, progress, _changed_copies(found))
     return len(entries)
