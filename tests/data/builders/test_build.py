@@ -17,6 +17,7 @@ from image_sets import WRITERS
 from vglamm_jax.data.builders import reading
 from vglamm_jax.data.builders.build import build, builder_class, directory_of, folder_of
 from vglamm_jax.data.builders.built import BuiltSource
+from vglamm_jax.data.builders.stored import Storage
 from vglamm_jax.data.schema import BadRecord, Example
 from vglamm_jax.data.sources.registry import SOURCES, examples
 
@@ -90,6 +91,8 @@ def test_a_finished_build_is_kept_until_it_is_to_be_replaced(tmp_path):
     file.write_text(json.dumps(json.loads(file.read_text())[:1]))
     again = build("llava_instruct", tmp_path, out)
     assert again.reused and again.examples == first.examples == 2
+    with pytest.raises(ValueError, match=r"was built with .*'quality': 95.* not .*'quality': 50.*; add --overwrite"):
+        build("llava_instruct", tmp_path, out, storage=Storage(quality=50))
     assert str(again.bad[0]) == str(first.bad[0])
     assert (
         build("llava_instruct", tmp_path, out, overwrite=True).examples == 1 == len(BuiltSource(out, "llava_instruct"))

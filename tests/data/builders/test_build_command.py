@@ -30,6 +30,21 @@ def test_build(tmp_path, capsys):
     assert "1 examples were there already, 1 bad records" in capsys.readouterr().out
 
 
+def test_options_of_the_data_set(tmp_path):
+    image_sets.paco_lvis(tmp_path)
+    out = tmp_path / "out"
+    run("paco_lvis", "--root", tmp_path, "--out", out, "--option", "instances=true")
+    assert [turn.expression for turn in BuiltSource(out, "paco_lvis")[0].turns] == [
+        "mug",
+        "mug",
+        "the handle of the mug",
+    ]
+    with pytest.raises(ValueError, match="paco_lvis has no option 'colour': choose of instances"):
+        run("paco_lvis", "--root", tmp_path, "--out", out, "--option", "colour=red")
+    with pytest.raises(ValueError, match="--option instances=1: write instances=true or false"):
+        run("paco_lvis", "--root", tmp_path, "--out", out, "--option", "instances=1")
+
+
 @pytest.mark.parametrize(
     "words, error, message",
     [

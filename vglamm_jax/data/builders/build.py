@@ -13,22 +13,12 @@ from typing import Any
 
 from etils import epath
 
+from vglamm_jax.data.builders.report import Report, asked, read_report, write_report
 from vglamm_jax.data.builders.stored import AS_USUAL, Storage
 from vglamm_jax.data.schema import BadRecord
-from vglamm_jax.data.sources.registry import source_named
+from vglamm_jax.data.sources.registry import options_of, source_named
 
 VERSION = "1.0.0"
-REPORT = "build_report.json"
-
-
-@dataclasses.dataclass(frozen=True)
-class Report:
-    """What a build has written and left out; `reused` when it was there before."""
-
-    directory: epath.Path
-    examples: int
-    bad: tuple[BadRecord, ...] = ()
-    reused: bool = False
 
 
 def folder_of(name: str) -> str:
@@ -69,21 +59,22 @@ def build(
     workers: processes that read, or with Beam the number of tasks.
     strict: the first bad record ends the build.
     beam_runner: e.g. "DirectRunner", "FlinkRunner", "DataflowRunner" with `beam_options` like "--project=name".
-    options: of the source's `examples`.
+    options: of the source's `examples`, see `registry.options_of`.
 
     Raises:
-        ValueError: unknown name or split, no usable example, Beam asked for and not installed; BadRecord when strict.
+        ValueError: unknown name, split or option, no usable example, built before from other options, Beam asked for
+            and not installed; BadRecord when strict.
         FileNotFoundError: files of the data set are missing.
     """
-    final = directory_of(out, name, split)
+    final, options = directory_of(out, name, split), dict(options or {})
+    _check(name, root, workers, beam_runner, options)
     if final.exists() and not overwrite:
-        return dataclasses.replace(read_report(final), reused=True)
-    _check(name, root, workers, beam_runner)
+        return _there_already(final, asked(options, storage))
     work = epath.Path(out) / f".{folder_of(name)}-{split}.building"
     _remove(work)
     work.mkdir(parents=True)
     try:
-        config = {"storage": storage, "options": dict(options or {}), "strict": strict, "parts": workers}
+        config = {"storage": storage, "options": options, "strict": strict, "parts": workers}
         report = _prepare(name, root, work, split, config, beam_runner, beam_options, progress)
         final.parent.mkdir(parents=True, exist_ok=True)
         if final.exists():
@@ -94,18 +85,21 @@ def build(
     return dataclasses.replace(report, directory=final)
 
 
-def read_report(directory: epath.Path) -> Report:
-    """Raises FileNotFoundError when nothing was built there."""
-    if not (directory / REPORT).exists():
-        raise FileNotFoundError(
-            f"{directory / REPORT} is missing: not built by vglamm data build; choose another --out"
+def _there_already(final: epath.Path, wanted: dict[str, Any]) -> Report:
+    """Raises ValueError when what was built is not what is asked for."""
+    report = read_report(final)
+    if report.asked != wanted:
+        raise ValueError(
+            f"{final} was built with {report.asked}, not {wanted}; add --overwrite or choose another --out"
         )
-    content = json.loads((directory / REPORT).read_text())
-    return Report(directory, content["examples"], tuple(BadRecord(**record) for record in content["bad"]))
+    return dataclasses.replace(report, reused=True)
 
 
-def _check(name: str, root: str | os.PathLike, workers: int, beam_runner: str | None) -> None:
-    source_named(name)
+def _check(name: str, root, workers: int, beam_runner: str | None, options: dict[str, Any]) -> None:
+    known = options_of(name)
+    for option in options:
+        if option not in known:
+            raise ValueError(f"{name} has no option {option!r}: choose of {', '.join(known) or 'none'}")
     if not epath.Path(root).is_dir():
         raise FileNotFoundError(f"{root}: no such folder; give the folder the data set was unpacked to")
     if workers < 1:
@@ -132,8 +126,9 @@ def _prepare(name, root, work: epath.Path, split: str, config: dict, runner, fla
             download_dir=work / "downloads", download_config=downloads, file_format="array_record"
         )
     bad = _read_bad(bad_file) if runner else builder.bad
-    report = Report(epath.Path(builder.data_path), builder.info.splits[split].num_examples, tuple(bad))
-    _write_report(report)
+    examples, wanted = builder.info.splits[split].num_examples, asked(config.options, config.storage)
+    report = Report(epath.Path(builder.data_path), examples, tuple(bad), wanted)
+    write_report(report)
     return report
 
 
@@ -169,12 +164,6 @@ def _bar(what: str, progress: bool):
 
 def _read_bad(file: epath.Path) -> Iterable[BadRecord]:
     return [BadRecord(**json.loads(line)) for line in sorted(file.read_text().splitlines())] if file.exists() else []
-
-
-def _write_report(report: Report) -> None:
-    bad = [{"source": record.source, "id": record.id, "reason": record.reason} for record in report.bad]
-    content = {"examples": report.examples, "bad": bad}
-    (report.directory / REPORT).write_text(json.dumps(content, indent=1) + "\n")
 
 
 def _remove(path: epath.Path) -> None:

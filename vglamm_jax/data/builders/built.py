@@ -3,7 +3,8 @@
 import os
 from typing import SupportsIndex
 
-from vglamm_jax.data.builders.build import directory_of, read_report
+from vglamm_jax.data.builders.build import directory_of
+from vglamm_jax.data.builders.report import read_report
 from vglamm_jax.data.builders.stored import restored
 from vglamm_jax.data.schema import Example
 

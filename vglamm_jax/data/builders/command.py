@@ -11,11 +11,14 @@ What cannot be used is counted, named and left out; with --strict the first such
 import argparse
 import collections
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from vglamm_jax.data.sources.registry import SOURCES
+from vglamm_jax.data.sources.registry import SOURCES, options_of
 
 _SHOWN = 5
+_FLAGS = {"true": True, "false": False}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +29,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--strict", action="store_true", help="stop at the first bad record")
     parser.add_argument("--overwrite", action="store_true", help="replace what was built before (default: keep it)")
     parser.add_argument("--workers", type=int, default=1, help="processes that read, or tasks on Beam (default: 1)")
+    parser.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="of the data set, e.g. instances=true for paco_lvis",
+    )
     _storage_arguments(parser.add_argument_group("video files"))
     beam = parser.add_argument_group("many machines")
     beam.add_argument("--beam-runner", help="e.g. DirectRunner, FlinkRunner, DataflowRunner (needs vglamm_jax[beam])")
@@ -51,6 +61,7 @@ def main(args: argparse.Namespace) -> int:
     from vglamm_jax.data.builders.build import build
     from vglamm_jax.data.builders.stored import Storage
 
+    options = chosen_options(args.name, args.option)
     for split in args.split:
         report = build(
             args.name,
@@ -63,9 +74,24 @@ def main(args: argparse.Namespace) -> int:
             beam_runner=args.beam_runner,
             beam_options=[f"--{option}" for option in args.beam_option],
             storage=Storage(args.fps, args.short_side, args.quality),
+            options=options,
         )
         _tell(report)
     return 0
+
+
+def chosen_options(name: str, texts: Sequence[str]) -> dict[str, Any]:
+    """ "KEY=VALUE" texts as options of a data set; true and false are flags. Raises ValueError for other texts."""
+    options: dict[str, Any] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        default = options_of(name).get(key)
+        if not equals or (isinstance(default, bool) and value not in _FLAGS):
+            raise ValueError(
+                f"--option {text}: write {key}={'true or false' if isinstance(default, bool) else 'VALUE'}"
+            )
+        options[key] = _FLAGS[value] if isinstance(default, bool) else value
+    return options
 
 
 def _tell(report) -> None:

@@ -1,10 +1,13 @@
 """Records read by tasks of Apache Beam, for data sets that take many machines. Only this module needs Beam."""
 
+import json
+
 import apache_beam as beam
 
 from vglamm_jax.data.builders.reading import Reading
+from vglamm_jax.data.builders.report import as_dict
 from vglamm_jax.data.builders.stored import Stored
-from vglamm_jax.data.builders.tfds_builder import as_json, encoded
+from vglamm_jax.data.builders.tfds_builder import encoded
 
 _BAD = "bad"
 
@@ -22,7 +25,7 @@ class ReadPart(beam.DoFn):
             elif self.strict:
                 raise record
             else:
-                yield beam.pvalue.TaggedOutput(_BAD, as_json(record))
+                yield beam.pvalue.TaggedOutput(_BAD, json.dumps(as_dict(record)))
 
 
 def written(reading: Reading, parts: int, bad_file: str, strict: bool) -> beam.PTransform:

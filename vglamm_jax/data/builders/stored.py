@@ -23,6 +23,7 @@ class Storage:
 
     fps: frames a second of videos without objects (the original reads them at 1 a second, facts 6.8 and 6.9); 0 is
         all. Where objects have masks or boxes every frame is kept, since frame numbers mean those of the file.
+        What is stored counts as evenly spaced in time.
     short_side: videos without objects are made smaller to this many pixels; 0 leaves them.
     quality: of JPEG, 1 to 100.
     """
@@ -77,11 +78,9 @@ def _frames(media: Media, root: Path, storage: Storage, whole: bool) -> tuple[Me
     if media.frames or media.kind == "image":
         return media, [_picture(root / name, media.size) for name in media.frames or (media.path,)]
     video = open_media(media, root)
-    if whole:
-        return media, list(_encoded(video, np.arange(len(video)), media.size, storage.quality))
-    numbers = thinned(video, storage.fps)
-    size = _smaller(media.size, storage.short_side)
-    fps = storage.fps if len(numbers) < len(video) else video.fps
+    numbers = thinned(video, 0 if whole else storage.fps)
+    size = media.size if whole else _smaller(media.size, storage.short_side)
+    fps = video.fps if len(numbers) == len(video) else storage.fps
     known = dataclasses.replace(media, size=size, length=len(numbers), fps=fps)
     return known, list(_encoded(video, numbers, size, storage.quality))
 

@@ -1,7 +1,6 @@
 """The one tfds builder behind all sources. It needs no TensorFlow: frames are bytes, masks run lengths in the JSON."""
 
 import dataclasses
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -89,7 +88,3 @@ class SourceBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
 def encoded(record: Stored) -> dict:
     return {"example": record.text, "frames": record.frames}
-
-
-def as_json(record: BadRecord) -> str:
-    return json.dumps({"source": record.source, "id": record.id, "reason": record.reason})

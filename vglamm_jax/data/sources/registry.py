@@ -2,8 +2,7 @@
 
 import importlib
 import inspect
-import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -74,16 +73,21 @@ def examples(
 ) -> Iterator[Example | BadRecord]:
     """Records of a data set by its name.
 
-    part: (k, n) reads every n-th record from the k-th on, for n readers side by side. A source whose `examples` takes
-        `part` does not even open the others; with the rest they are read and dropped.
+    part: (k, n) reads every n-th record from the k-th on, for n readers side by side; it does not open the others.
 
     Raises:
         ValueError: an unknown name, or a split the data set does not have.
         FileNotFoundError: a file the data set consists of is missing; names the layout.
     """
-    source = source_named(name)
-    function = importlib.import_module(f"vglamm_jax.data.sources.{source.module}").examples
-    options = {**source.options, **options}
-    if "part" in inspect.signature(function).parameters:
-        return iter(function(Path(root), split, part=part, **options))
-    return itertools.islice(function(Path(root), split, **options), part[0], None, part[1])
+    return iter(_function(name)(Path(root), split, part=part, **SOURCES[name].options, **options))
+
+
+def options_of(name: str) -> dict[str, Any]:
+    """What else `examples` of a data set may be told, with the defaults. Raises ValueError for an unknown name."""
+    parameters = inspect.signature(_function(name)).parameters
+    fixed = {"root", "split", "part", *SOURCES[name].options}
+    return {key: parameter.default for key, parameter in parameters.items() if key not in fixed}
+
+
+def _function(name: str) -> Callable:
+    return importlib.import_module(f"vglamm_jax.data.sources.{source_named(name).module}").examples
