@@ -14,8 +14,9 @@ from vglamm_jax.bench import PARTS
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "what",
-        choices=("inference", "memory"),
-        help="inference: speed of each part against PyTorch; memory: peak memory of tracking by length of video",
+        choices=("inference", "memory", "convert", "data"),
+        help="inference: speed of each part against PyTorch; memory: peak memory of tracking by length of video; "
+        "convert: a whole checkpoint to Orbax and back, against a copy; data: cost of each step of the data pipeline",
     )
     parser.add_argument("--out", type=Path, help="also write the rows as JSON here")
     speed = parser.add_argument_group("inference")
@@ -24,26 +25,50 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     speed.add_argument("--only", nargs="+", choices=PARTS, help="measure these parts only")
     length = parser.add_argument_group("memory")
     length.add_argument("--frames", type=int, nargs="+", default=[64, 512], help="lengths (default 64 512)")
-    length.add_argument("--config", default="tiny", help="sizes of the tracker (default tiny)")
+    parser.add_argument("--config", default="tiny", help="sizes for memory, convert and data (default tiny)")
+    weights = parser.add_argument_group("convert")
+    weights.add_argument("--full", action="store_true", help="the published model: 5.4e9 parameters, 55 GB of disk")
+    weights.add_argument("--format", choices=("safetensors", "bin"), default="safetensors", help="of the checkpoint")
+    weights.add_argument("--folder", type=Path, default=Path("bench-convert"), help="where to work; emptied at the end")
 
 
 def main(args: argparse.Namespace) -> int:
-    # Only now, so that `--help` loads no JAX.
-    from vglamm_jax.bench import inference, memory
-
     if args.runs < 1:
         raise ValueError(f"--runs must be at least 1, got {args.runs}")
-    if args.what == "inference":
-        if inference.busy():
-            print(f"vglamm: {inference.busy()}", file=sys.stderr)
-        show = table(inference.COLUMNS, inference.cells)
-        rows = inference.run(args.size, args.runs, args.only, report=show)
-    else:
-        show = table(memory.COLUMNS, memory.cells)
-        rows = memory.run(args.frames, args.config, report=show)
+    rows = {"inference": _inference, "memory": _memory, "convert": _convert, "data": _data}[args.what](args)
     if args.out:
         save(rows, args.out)
     return 0
+
+
+# Each imports what it measures only now, so that `--help` loads no JAX.
+
+
+def _inference(args: argparse.Namespace) -> Sequence:
+    from vglamm_jax.bench import inference
+
+    if inference.busy():
+        print(f"vglamm: {inference.busy()}", file=sys.stderr)
+    return inference.run(args.size, args.runs, args.only, report=table(inference.COLUMNS, inference.cells))
+
+
+def _memory(args: argparse.Namespace) -> Sequence:
+    from vglamm_jax.bench import memory
+
+    return memory.run(args.frames, args.config, report=table(memory.COLUMNS, memory.cells))
+
+
+def _convert(args: argparse.Namespace) -> Sequence:
+    from vglamm_jax.bench import convert
+
+    config = "videoglamm_phi3" if args.full else args.config
+    return convert.run(config, args.folder, args.format, report=table(convert.COLUMNS, convert.cells))
+
+
+def _data(args: argparse.Namespace) -> Sequence:
+    from vglamm_jax.bench import data
+
+    return data.run(args.config, report=table(data.COLUMNS, data.cells))
 
 
 def table(columns: Mapping[str, int], cells: Callable[[Any], Iterable[str]]) -> Callable[[Any], None]:

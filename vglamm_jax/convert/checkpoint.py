@@ -15,6 +15,8 @@ from vglamm_jax.convert.layouts import part_of
 from vglamm_jax.convert.lora_merge import merged
 from vglamm_jax.convert.peft_io import PLAIN
 from vglamm_jax.convert.rows import Row, linear, under
+from vglamm_jax.convert.sam2_settings import POSITIONS_AGAIN
+from vglamm_jax.convert.tables import SAM2_PREFIX
 from vglamm_jax.convert.tables_lora import lora as lora_rows
 from vglamm_jax.convert.tables_sam2 import sam2 as sam2_rows
 from vglamm_jax.convert.torch_io import LazyTensor
@@ -236,5 +238,9 @@ def with_sam2_layout(checkpoint: Checkpoint, layout: str) -> Checkpoint:
     """With "meta" or "transformers" names for its SAM2 where that is written alone; settings of the other go."""
     if checkpoint.layouts.get("sam2", {}).get("layout") == layout:
         return checkpoint
-    files = {name: path for name, path in checkpoint.files.items() if not name.startswith("sam2/")}
-    return replace(checkpoint, layouts=checkpoint.layouts | {"sam2": {"layout": layout, "new": True}}, files=files)
+    return replace(
+        checkpoint,
+        tensors={name: t for name, t in checkpoint.tensors.items() if name != SAM2_PREFIX + POSITIONS_AGAIN},
+        layouts=checkpoint.layouts | {"sam2": {"layout": layout, "new": True}},
+        files={name: path for name, path in checkpoint.files.items() if not name.startswith("sam2/")},
+    )

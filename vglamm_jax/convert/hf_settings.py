@@ -188,4 +188,4 @@ def _clip_images(side: int) -> dict[str, Any]:
 
 def internvideo2_files(cfg: InternVideo2Config) -> Files:
     """`internvideo2.json` for beside the weights: what their shapes do not tell us. PyTorch has no use for it."""
-    return {"internvideo2.json": {"num_frames": cfg.frames, "num_heads": cfg.heads}}
+    return {"internvideo2.json": {"grid": cfg.grid, "num_frames": cfg.frames, "num_heads": cfg.heads}}

@@ -86,8 +86,8 @@ def clip_config(folder: Path, select_layer: int) -> ClipConfig:
 def internvideo2_config(file: Path, tensors: Tensors, select_layer: int = -2) -> InternVideo2Config:
     """From the tensors, and heads from a sidecar or the published sizes (facts 1.3).
 
-    `internvideo2.json` or a `case.json` with a section "internvideo2" beside the file may state `num_heads`
-    and `num_frames`.
+    `internvideo2.json` or a `case.json` with a section "internvideo2" beside the file may state `num_heads`,
+    `num_frames`, and `grid`, patches on a side, for a file without the table for single images.
     """
     prefix = "vision_encoder."
     width = shape(tensors, f"{prefix}cls_token", file)[-1]
@@ -101,7 +101,7 @@ def internvideo2_config(file: Path, tensors: Tensors, select_layer: int = -2) ->
             f'write {file.with_name("internvideo2.json")} with {{"num_heads": N}}, or pass --config'
         )
     return InternVideo2Config(
-        image_size=internvideo2_grid(tensors) * patch,
+        image_size=stated.get("grid", internvideo2_grid(tensors)) * patch,
         patch_size=patch,
         frames=stated.get("num_frames", CLIP_FRAMES),
         width=width,

@@ -191,11 +191,11 @@ def with_positions(tensors: Tensors, target: InternVideo2Config) -> Tensors:
     """InternVideo2's tensors, the position table interpolated where the model has other frames or patches."""
     name = "vision_encoder.pos_embed"
     table = tensors.get(name)
-    if table is None:
+    if table is None or table.shape[1] == target.frames * target.grid**2 + 1:
         return tensors
     grid = sizes.internvideo2_grid(tensors)
     frames, left = divmod(table.shape[1] - 1, grid**2)
-    if left or (frames, grid) == (target.frames, target.grid):
+    if left:
         return tensors
 
     def read() -> np.ndarray:
