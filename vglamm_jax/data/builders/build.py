@@ -19,6 +19,7 @@ from vglamm_jax.data.schema import BadRecord
 from vglamm_jax.data.sources.registry import options_of, source_named
 
 VERSION = "1.0.0"
+BEAM_TASKS = 64
 
 
 def folder_of(name: str) -> str:
@@ -42,7 +43,7 @@ def build(
     out: str | os.PathLike,
     split: str = "train",
     *,
-    workers: int = 1,
+    workers: int | None = None,
     strict: bool = False,
     overwrite: bool = False,
     beam_runner: str | None = None,
@@ -56,7 +57,7 @@ def build(
     The files do not depend on `workers` or Beam: examples are ordered by a hash of their ids. Bad records are left out
     and listed in the report, which lies beside the files.
 
-    workers: processes that read, or with Beam the number of tasks.
+    workers: processes that read, 1 unless given; with Beam the number of tasks, 64 unless given.
     strict: the first bad record ends the build.
     beam_runner: e.g. "DirectRunner", "FlinkRunner", "DataflowRunner" with `beam_options` like "--project=name".
     options: of the source's `examples`, see `registry.options_of`.
@@ -67,6 +68,7 @@ def build(
         FileNotFoundError: files of the data set are missing.
     """
     final, options = directory_of(out, name, split), dict(options or {})
+    workers = (BEAM_TASKS if beam_runner else 1) if workers is None else workers
     _check(name, root, workers, beam_runner, options)
     if final.exists() and not overwrite:
         return _there_already(final, asked(options, storage))
@@ -88,10 +90,11 @@ def build(
 def _there_already(final: epath.Path, wanted: dict[str, Any]) -> Report:
     """Raises ValueError when what was built is not what is asked for."""
     report = read_report(final)
-    if report.asked != wanted:
-        raise ValueError(
-            f"{final} was built with {report.asked}, not {wanted}; add --overwrite or choose another --out"
-        )
+    for what, now in wanted.items():
+        if report.asked[what] != now:
+            raise ValueError(
+                f"{final} was built with {what} {report.asked[what]}, not {now}; add --overwrite or change --out"
+            )
     return dataclasses.replace(report, reused=True)
 
 

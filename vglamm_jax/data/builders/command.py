@@ -22,13 +22,14 @@ _FLAGS = {"true": True, "false": False}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", metavar="NAME", choices=list(SOURCES), help=f"one of {', '.join(SOURCES)}")
+    parser.add_argument("name", metavar="NAME", choices=list(SOURCES), help="a data set of the list below")
+    parser.epilog = "data sets:\n" + "\n".join(f"  {name:22}{source.about}" for name, source in SOURCES.items())
     parser.add_argument("--root", type=Path, required=True, help="folder the data set was unpacked to")
     parser.add_argument("--out", required=True, help="folder for all built data sets (OUT/NAME/SPLIT/1.0.0)")
     parser.add_argument("--split", nargs="+", default=["train"], help="the data set's splits (default: train)")
     parser.add_argument("--strict", action="store_true", help="stop at the first bad record")
     parser.add_argument("--overwrite", action="store_true", help="replace what was built before (default: keep it)")
-    parser.add_argument("--workers", type=int, default=1, help="processes that read, or tasks on Beam (default: 1)")
+    parser.add_argument("--workers", type=int, help="processes that read (default: 1), or tasks on Beam (default: 64)")
     parser.add_argument(
         "--option",
         action="append",
