@@ -9,6 +9,8 @@ from image_sets import DOT, HALVES, LEFT, TOP, WRITERS
 
 from vglamm_jax.data import masks
 from vglamm_jax.data.schema import BadRecord, from_dict, marked_answer, to_dict
+from vglamm_jax.data.sources.captions import phrases
+from vglamm_jax.data.sources.class_names import COCO_STUFF
 from vglamm_jax.data.sources.registry import SOURCES, examples
 
 GCG = "Describe this image in detail and mark each thing you name with a segmentation mask."
@@ -69,6 +71,28 @@ def test_cocostuff_leaves_out_classes_with_a_hyphen(tmp_path):
     dog[:2] = dog[-1] = 0
     same(asked(good["000000000009"]), [("person", image_sets.area(slice(0, 2), slice(0, 12))), ("dog", dog)])
     assert bad == {"000000000025": "no class is marked in it"}
+
+
+def test_cocostuff_with_the_official_names(tmp_path):
+    image_sets.cocostuff(tmp_path)
+    official = ["unlabeled", *COCO_STUFF]
+    official[157], official[18] = "sky-other", "hound"
+    text = "".join(f"{i}: {name}\n" for i, name in enumerate(official))
+    (tmp_path / "cocostuff/labels.txt").write_text(text)
+    image_sets.write_labels(tmp_path / "cocostuff/train2017/000000000025.png", np.full(image_sets.SIZE, 156))
+    good, _ = read("cocostuff", tmp_path)
+    assert [words for words, _ in asked(good["000000000009"])] == ["person", "hound"]
+    assert [words for words, _ in asked(good["000000000025"])] == ["sky"]
+
+
+def test_label_maps_that_are_none(tmp_path):
+    image_sets.cocostuff(tmp_path)
+    maps = tmp_path / "cocostuff/train2017"
+    image_sets.write_picture(maps / "000000000009.png")
+    image_sets.write_labels(maps / "000000000025.png", HALVES[:4])
+    _, bad = read("cocostuff", tmp_path)
+    assert "has colours (mode RGB)" in bad["000000000009"]
+    assert bad["000000000025"] == "label map of 12x4, picture of 12x8"
 
 
 def test_mapillary_asks_for_no_unlabeled_things(tmp_path):
@@ -216,6 +240,21 @@ def test_grounded_captions(tmp_path, name, id, answer, expected, bad_id):
     assert good[id][0] == answer
     for mask, wanted in zip(good[id][1], expected, strict=True):
         np.testing.assert_array_equal(mask, wanted.astype(bool))
+
+
+@pytest.mark.parametrize(
+    "spans, expected",
+    [
+        ([(0, 5), (0, 16)], ["a man", "with a hat"]),
+        ([(0, 16), (11, 16)], ["a man with", "a hat"]),
+        ([(0, 8), (6, 12), (11, 16)], ["a man", "with", "a hat"]),
+        ([(5, 6), (6, 10)], ["with"]),
+    ],
+)
+def test_spans_of_a_caption_never_overlap(spans, expected):
+    caption = "a man with a hat"
+    found = phrases(caption, {span: [str(i)] for i, span in enumerate(spans)})
+    assert [caption[one.start : one.end] for one in found] == expected
 
 
 @pytest.mark.parametrize("name", WRITERS)

@@ -43,4 +43,5 @@ def _names(path: Path) -> tuple[str, ...]:
     rows = [row for row in path.read_text(encoding="utf-8").splitlines() if row.strip()]
     if len(rows) != len(COCO_STUFF) + 1:
         raise DataError(f"{path}: {len(rows)} lines, expected {len(COCO_STUFF) + 1}; copy it again or remove it")
-    return tuple(row.split(": ")[-1].strip() for row in rows[1:])
+    names = (row.split(": ")[-1].strip() for row in rows[1:])
+    return tuple("sky" if name == "sky-other" else name for name in names)  # as in the original's list

@@ -1,4 +1,9 @@
-"""What the image sources share: files that must be there, pictures by their header, records that may be broken."""
+"""What the image sources share: files that must be there, pictures by their header, records that may be broken.
+
+The original puts the questions and answers of most image sets into its template under the wrong names, and learns two
+conversations from each: that "human" is answered by the question, and that "gpt" is answered by the answer, without the
+picture (facts 6). Here a question with its answer is one turn, and turns that stand alone are one conversation each.
+"""
 
 import itertools
 import json
