@@ -108,7 +108,7 @@ def decode_image(data: np.ndarray, name: str | Path) -> np.ndarray:
     """The same from the bytes of a picture, uint8 [N]; `name` is what errors call it."""
     try:
         with Image.open(io.BytesIO(data)) as image:
-            turn = _EXIF_TURNS[_exif_orientation(image)]
+            turn = _EXIF_TURNS[_exif_orientation(image) if _may_have_exif(data) else 1]
             if image.has_transparency_data:
                 return np.ascontiguousarray(turn(over_white(np.asarray(image.convert("RGBA")))))
             if not _has_end_marker(data):
@@ -126,6 +126,13 @@ def _has_end_marker(data: np.ndarray) -> bool:
     """Whether a JPEG or PNG ends as it should; False for other formats, too."""
     tail = data[-512:].tobytes()
     return b"\xff\xd9" in tail if data[:2].tobytes() == b"\xff\xd8" else b"IEND" in tail
+
+
+def _may_have_exif(data: np.ndarray) -> bool:
+    """False for a PNG without such a chunk, which Pillow would decode to its end to look for one."""
+    content = data.tobytes()
+    chunks = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
+    return not content.startswith(b"\x89PNG") or any(chunk in content for chunk in chunks)
 
 
 def _exif_orientation(image: Image.Image) -> int:
