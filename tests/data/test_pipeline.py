@@ -15,13 +15,13 @@ from vglamm_jax.data.markup import Phrase
 from vglamm_jax.data.masks import Rle, decode
 from vglamm_jax.data.mixture import Draw, InMemory, Part
 from vglamm_jax.data.pack import Batch, PackConfig
-from vglamm_jax.data.pipeline import BadRecord, Batches, DataConfig, DataError, Prepare
+from vglamm_jax.data.pipeline import BadRecord, Batches, DataConfig, DataError, Prepare, for_evaluation
 from vglamm_jax.data.sources import own_davis
 from vglamm_jax.data.tokenizer import load_tokenizer, tiny_tokenizer
 
 PACK = PackConfig(lengths=(320,), frames=2, mask_size=32)
 DATA = DataConfig(pack=PACK)
-PLAIN = DataConfig(pack=PACK, augment=None, conversation=ConversationRule(wording="as_written"))
+PLAIN = for_evaluation(DATA)
 PARTS = [Part(Pairs("films"), 2.0), Part(Pairs("mixed", images=True), 1.0, FrameRule(seen="random", count=3))]
 
 

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 
 from vglamm_jax.data.check import validate
 from vglamm_jax.data.markup import MarkupError
-from vglamm_jax.data.masks import MaskError
+from vglamm_jax.data.masks import MaskError, Rle, area, check
 from vglamm_jax.data.media import VideoError
 from vglamm_jax.data.prompts import PromptError
-from vglamm_jax.data.schema import BadRecord, Example, SchemaError
+from vglamm_jax.data.schema import BadRecord, Example, Obj, SchemaError
 
 log = logging.getLogger(__name__)
 
@@ -54,15 +54,36 @@ class BadRecords:
 def checked(example: Example | BadRecord, max_objects: int | None, in_memory: bool = False) -> Example:
     """The example. Raises BadRecord if it is one, or if `validate` finds something wrong.
 
-    An example whose frames are `in_memory` need not say where its pictures are.
+    An example whose frames are `in_memory` need not say where its pictures are. Run lengths are left to
+    `mask_of_object`: a step needs few of them, and reading all would take longer than the rest.
     """
     if isinstance(example, BadRecord):
         raise example
     media = dataclasses.replace(example.media, path="frames in memory") if in_memory else example.media
-    problems = validate(dataclasses.replace(example, media=media), max_objects)
+    problems = validate(dataclasses.replace(example, media=media), max_objects, masks=False)
     if problems:
         raise BadRecord(example.source, example.id, "; ".join(map(str, problems)))
     return example
+
+
+def mask_of_object(thing: Obj, frame: int, size: tuple[int, int]) -> Rle | None:
+    """The mask of an object in a frame, None where there is none.
+
+    Raises:
+        MaskError: run lengths that are damaged, of another size than the frame, or empty.
+    """
+    rle = thing.masks.get(frame)
+    if rle is None:
+        return None
+    try:
+        if rle.size != tuple(size):
+            raise MaskError(f"is {list(rle.size)}, but the media is {list(size)}")
+        check(rle)
+        if not area(rle):
+            raise MaskError("is empty: write null where the object is not visible")
+    except MaskError as error:
+        raise MaskError(f"mask of object {thing.id!r} in frame {frame}: {error}") from error
+    return rle
 
 
 def as_bad_record(error: Exception, source: object, place: str) -> BadRecord:

@@ -87,7 +87,7 @@ def pack(
         masks=target,
         context=context,
         clips=clips,
-        sam=np.stack([preprocess.sam2_resized(frame, cfg.sam2.image_size) for frame in sam]),
+        sam=_each(preprocess.sam2_resized, sam, cfg.sam2.image_size),
         is_video=np.bool_(is_video),
         draw=np.int64(draw),
     )
@@ -137,7 +137,9 @@ def _encoder_frames(seen: Sequence[np.ndarray], is_video: bool, cfg: VideoGlammC
 
 
 def _each(resize, frames: Sequence[np.ndarray], size: int) -> np.ndarray:
-    return np.stack([resize(frame, size) for frame in frames])
+    """Frames that are there twice are resized once."""
+    resized = {id(frame): resize(frame, size) for frame in {id(frame): frame for frame in frames}.values()}
+    return np.stack([resized[id(frame)] for frame in frames])
 
 
 def _zeros(count: int, size: int) -> np.ndarray:

@@ -20,7 +20,7 @@ from vglamm_jax.config import VideoGlammConfig, config
 from vglamm_jax.data import augment, frames, masks, mixture
 from vglamm_jax.data import conversation as talk
 from vglamm_jax.data.augment import AugmentConfig
-from vglamm_jax.data.bad_records import CAUSES, BadRecords, DataError, as_bad_record, checked
+from vglamm_jax.data.bad_records import CAUSES, BadRecords, DataError, as_bad_record, checked, mask_of_object
 from vglamm_jax.data.conversation import ConversationRule, Exchange
 from vglamm_jax.data.frames import Frames
 from vglamm_jax.data.media import Video
@@ -50,6 +50,12 @@ class DataConfig:
     seed: int = 0
     threads: int = 2
     ahead: int = 4
+
+
+def for_evaluation(data: DataConfig) -> DataConfig:
+    """The same without anything drawn: no augmentation, texts as they are written."""
+    as_written = dataclasses.replace(data.conversation, wording="as_written")
+    return dataclasses.replace(data, augment=None, conversation=as_written)
 
 
 class Prepared(NamedTuple):
@@ -132,11 +138,11 @@ class Prepare:
 
     def targets(self, example: Example, said: Said, chosen: Frames) -> np.ndarray:
         """bool [n, K, H, W], the mask of each [SEG] that has a slot; empty in frames where it is not annotated."""
-        objects = talk.objects_of(said)[: self.data.pack.slots]
-        out = np.zeros((len(objects), self.data.pack.frames, *example.media.size), bool)
+        objects, size = talk.objects_of(said)[: self.data.pack.slots], example.media.size
+        out = np.zeros((len(objects), self.data.pack.frames, *size), bool)
         for row, ids in zip(out, objects):
             for picture, frame in zip(row, chosen.supervised.tolist()):
-                rle = masks.union(example.object(id).masks.get(frame) for id in ids)
+                rle = masks.union(mask_of_object(example.object(id), frame, size) for id in ids)
                 if rle is not None:
                     picture[:] = masks.decode(rle)
         return out
