@@ -1,8 +1,12 @@
 """From sources to batches: one stream for any number of processes, which goes on anywhere and survives bad records."""
 
 import dataclasses
+import hashlib
 import itertools
 import logging
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -79,6 +83,22 @@ def test_the_same_bytes_for_any_number_of_processes(start, whole, processes):
     shares = [take(start(process=p, processes=processes), 3) for p in range(processes)]
     for step, parts in enumerate(zip(*shares)):
         assert same(together(list(parts)), whole[step])
+
+
+def test_real_processes_agree(start, tokenizer, tmp_path):
+    """Two programs with their own hash seeds, each with its half of step 2, which both start at."""
+    tiny_tokenizer(tmp_path)
+    halves = []
+    for process in "01":
+        environment = os.environ | {"PYTHONHASHSEED": process, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        command = [sys.executable, __file__, str(tmp_path), process]
+        halves.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment))
+    printed = [half.communicate(timeout=120)[0].split()[-1] for half in halves]
+    assert printed == [digest(take(start(step=2, process=p, processes=2), 1)[0]) for p in range(2)]
+
+
+def digest(batch: Batch) -> str:
+    return hashlib.sha256(b"".join(values.tobytes() for values in batch)).hexdigest()
 
 
 def test_it_goes_on_at_any_step_with_another_number_of_processes(start, whole):
@@ -311,3 +331,8 @@ def test_real_video(davis, start, cfg):
         assert ((batch.masks[:, 0] == 1).sum((1, 2, 3)) > 0).all()
         assert (np.take_along_axis(batch.ids, batch.seg_positions[:, :1] + 1, 1) == cfg.seg_token_id).all()
     assert stream.bad.total == 0 and stream.bad.report() == "no bad records"
+
+
+if __name__ == "__main__":
+    where = {"step": 2, "process": int(sys.argv[2]), "processes": 2}
+    print(digest(take(Batches(PARTS, load_config("tiny"), DATA, load_tokenizer(sys.argv[1]), 4, **where), 1)[0]))
