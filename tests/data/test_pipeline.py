@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import itertools
+import json
 import logging
 import os
 import subprocess
@@ -12,15 +13,17 @@ import numpy as np
 import pytest
 from tiny_examples import NAMES, Pairs, example, in_files, segment_turn
 
-from vglamm_jax.config import load_config
+from vglamm_jax.config import from_json, load_config, to_json
 from vglamm_jax.data.conversation import ConversationRule
 from vglamm_jax.data.frames import ORIGINAL, FrameRule
 from vglamm_jax.data.markup import Phrase
 from vglamm_jax.data.masks import Rle, decode
 from vglamm_jax.data.mixture import Draw, InMemory, Part
 from vglamm_jax.data.pack import Batch, PackConfig
-from vglamm_jax.data.pipeline import BadRecord, Batches, DataConfig, DataError, Prepare, for_evaluation
+from vglamm_jax.data.pipeline import Batches, DataConfig, Prepare, for_evaluation
+from vglamm_jax.data.schema import BadRecord
 from vglamm_jax.data.sources import own_davis
+from vglamm_jax.data.sources.own import DataError
 from vglamm_jax.data.tokenizer import load_tokenizer, tiny_tokenizer
 
 PACK = PackConfig(lengths=(320,), frames=2, mask_size=32)
@@ -69,6 +72,11 @@ def same(one: Batch, other: Batch) -> bool:
 def whole(start):
     """Five steps of one process without threads."""
     return take(start(data=dataclasses.replace(DATA, threads=0)), 5)
+
+
+def test_a_config_survives_as_json():
+    assert from_json(DataConfig, json.loads(json.dumps(to_json(DATA)))) == DATA
+    assert from_json(DataConfig, json.loads(json.dumps(to_json(PLAIN)))) == PLAIN != DATA
 
 
 def test_images_and_videos_share_batches(whole):

@@ -19,10 +19,6 @@ CAUSES = (BadRecord, SchemaError, VideoError, MaskError, MarkupError, PromptErro
 NAMED = 20  # reasons written out in a report
 
 
-class DataError(ValueError):
-    """A source with nothing usable in it."""
-
-
 class BadRecords:
     """How many records were passed over, and why. A record drawn again counts again, but is reported once."""
 

@@ -131,6 +131,8 @@ def batches(
 ) -> grain.MapDataset:
     """Step -> this process's rows of the batch, `batch_size` of all processes together.
 
+    All processes hold the same set of rows for any number of them; only where a row stands depends on it.
+
     Raises:
         ValueError: the batch does not divide over the processes.
     """

@@ -20,7 +20,7 @@ from vglamm_jax.config import VideoGlammConfig, config
 from vglamm_jax.data import augment, frames, masks, mixture
 from vglamm_jax.data import conversation as talk
 from vglamm_jax.data.augment import AugmentConfig
-from vglamm_jax.data.bad_records import CAUSES, BadRecords, DataError, as_bad_record, checked, mask_of_object
+from vglamm_jax.data.bad_records import CAUSES, BadRecords, as_bad_record, checked, mask_of_object
 from vglamm_jax.data.conversation import ConversationRule, Exchange
 from vglamm_jax.data.frames import Frames
 from vglamm_jax.data.media import Video
@@ -29,6 +29,7 @@ from vglamm_jax.data.open_media import decoded_frames, open_media, window
 from vglamm_jax.data.pack import Batch, PackConfig, collate, lengthened, pack
 from vglamm_jax.data.prompts import Protocol
 from vglamm_jax.data.schema import BadRecord, Example
+from vglamm_jax.data.sources.own import DataError
 from vglamm_jax.data.tokenizer import SEG
 
 Said = Sequence[Exchange]
