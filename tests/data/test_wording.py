@@ -21,6 +21,9 @@ from vglamm_jax.data.wording import mirrored, names_colour, reversible
         ("the copyright of brightly coloured leftovers", "the copyright of brightly coloured leftovers"),
         ("she left the room", None),
         ("the man who left", None),
+        ("all crosses going right in this video", "all crosses going left in this video"),
+        ("the one that goes left throughout the clip", "the one that goes right throughout the clip"),
+        ("it goes right in", None),
         ("the cat right behind the car", None),
         ("the right answer", None),
         ("walks right into the wall", None),
@@ -54,6 +57,11 @@ def test_mirroring_twice_gives_the_text_back():
         ("it spins clockwise", False),
         ("who comes in?", False),
         ("a dog doing something", False),
+        ("Which large spotted square creeps to the right?", False),
+        ("the blue thing that creeps upwards", False),
+        ("the dogs that creep", False),
+        ("someone who vaulted", False),
+        ("Find the striped ring partly covered by the star in this clip and give me its masks.", True),
     ],
 )
 def test_playing_backwards(text, expected):
