@@ -8,10 +8,14 @@ Every other layer comes from `flax.nnx`; it computes in the dtype of its paramet
 import copy
 import operator
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import jax
 from flax import nnx
+
+Remat = (
+    bool | Literal["dots"]
+)  # what a backward pass computes again: nothing, each block, or all but its matrix products
 
 
 def abstract(make: Callable[..., nnx.Module], *sizes: Any) -> nnx.Module:
@@ -65,10 +69,12 @@ def run(
     *,
     start: int = 0,
     stop: int | None = None,
-    remat: bool = False,
+    remat: Remat = False,
 ) -> Any:
     """Passes `x` (any pytree) through blocks [start, stop) in order, each as `x = apply(block, x)`."""
-    apply = jax.checkpoint(apply, prevent_cse=False) if remat else apply
+    if remat:
+        policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable if remat == "dots" else None
+        apply = jax.checkpoint(apply, policy=policy, prevent_cse=False)
     if isinstance(blocks, nnx.List):
         for block in list(blocks)[start:stop]:
             x = apply(block, x)

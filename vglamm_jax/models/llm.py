@@ -188,7 +188,7 @@ class CausalLM(nnx.Module):
         cache: KVCache | None = None,
         *,
         prefill: bool = False,
-        remat: bool = False,
+        remat: layers.Remat = False,
         dropout: jax.Array | None = None,
     ) -> tuple[jax.Array, KVCache | None]:
         """Embeddings [B, S, width] -> hidden states after the final norm [B, S, width], and the cache.
@@ -199,7 +199,7 @@ class CausalLM(nnx.Module):
           key_valid: bool [B, keys], False for padding; keys are the S rows, or (then needed) all slots of a cache.
           cache: where keys and values go, from its `index` on, which moves on by S.
           prefill: the cache is empty, so that the S rows are all there is to attend to.
-          remat: recompute each block's activations in the backward pass.
+          remat: recompute each block's activations in the backward pass; "dots" keeps its matrix products.
           dropout: key for the dropout of LoRA; None = none. Training alone has a use for it, so not with a cache.
 
         Raises:

@@ -44,11 +44,11 @@ class MemoryAttention(nnx.Module):
         self.norm = LayerNorm(cfg.width, epsilon=NORM_EPS, rngs=rngs)
 
     def __call__(self, embed: jax.Array, memory: MemoryKeys) -> jax.Array:
-        """Features of one frame [1, g, g, width] and every object's memory -> [objects, g, g, width]."""
-        _, height, width, channels = embed.shape
+        """Features of one frame [1 or objects, g, g, width] and every object's memory -> [objects, g, g, width]."""
+        images, height, width, channels = embed.shape
         rotation = axial_rotation(height, width, channels, self.theta)
         x = embed + POSITION_WEIGHT * sine_grid(height, width, channels).astype(embed.dtype)
-        x = x.reshape(1, height * width, channels)
+        x = x.reshape(images, height * width, channels)
         # Objects share the frame until they first look at their own memories.
         x = _first(self.layers)(x, memory, rotation)
         x = layers.run(self.layers, x, lambda layer, x: layer(x, memory, rotation), start=1)

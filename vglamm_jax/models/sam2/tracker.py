@@ -91,17 +91,27 @@ class Sam2(nnx.Module):
     # Video
 
     def start(
-        self, features: Features, prompts: Prompts, frame: int = 0, *, frames: int | None = None, slots: int = 1
+        self,
+        features: Features,
+        prompts: Prompts,
+        frame: int = 0,
+        *,
+        frames: int | None = None,
+        slots: int = 1,
+        gate: bool = True,
     ) -> tuple[Tracked, MemoryBank]:
-        """Prompts [K] objects on one frame (features of [1] image) and begins a bank with it.
+        """Prompts [K] objects on one frame (features of [1] image, or of one for each object) and begins a bank.
 
-        `frames` is the length of the video if known (SAM2.1 only); `slots` how many frames may be prompted.
+        `frames` is the length of the video if known (SAM2.1 only); `slots` how many frames may be prompted; `gate`
+        as for `step`.
         """
-        output, maps, pointers = self.condition(features, prompts)
+        output, maps, pointers = self.condition(features, prompts, gate=gate)
         bank = memory.empty(self.cfg, len(pointers), slots=slots, frames=frames, dtype=pointers.dtype)
         return output, bank.condition(0, frame, maps, pointers)
 
-    def condition(self, features: Features, prompts: Prompts) -> tuple[Tracked, jax.Array, jax.Array]:
+    def condition(
+        self, features: Features, prompts: Prompts, *, gate: bool = True
+    ) -> tuple[Tracked, jax.Array, jax.Array]:
         """Masks of prompted objects [K], and what to remember: maps [K, cells, narrow] and pointers [K, width].
 
         Text, points and boxes are decoded. A mask (0/1 at image size) is taken as it is.
@@ -115,20 +125,25 @@ class Sam2(nnx.Module):
         masks = masks.multi().best() if prompts.boxes is None and clicks <= 1 else self._stable(masks)
         output, pointers = self._settle(masks)
         mask = self._full_size(output.logits) > 0
-        return output, self._remember(features, mask, output.object_score), pointers
+        maps = self._remember(features, mask, output.object_score)
+        return output if gate else _one(masks), maps, pointers
 
     def step(
-        self, bank: MemoryBank, features: Features, frame: jax.Array | int, *, reverse: bool = False
+        self, bank: MemoryBank, features: Features, frame: jax.Array | int, *, reverse: bool = False, gate: bool = True
     ) -> tuple[Tracked, MemoryBank]:
-        """Follows the [K] objects of the bank into frame `frame` (features of [1] image)."""
+        """Follows the [K] objects of the bank into frame `frame` (features of [1] image, or of one for each object).
+
+        `gate`: the returned logits of an object that its score says is not there are `no_object_logit`, which has no
+        gradient; what is remembered is gated either way.
+        """
         keys = self._memory_keys(bank, frame, reverse)
         embed = self.memory_attention(features.embed, keys)
         text = jnp.zeros((embed.shape[0], 0, self.cfg.width), embed.dtype)
-        masks = self._decode(embed, features.high_res, _with_empty_point(Prompts(text=text)))
-        output, pointers = self._settle(masks.multi().best())
+        masks = self._decode(embed, features.high_res, _with_empty_point(Prompts(text=text))).multi().best()
+        output, pointers = self._settle(masks)
         mask = jax.nn.sigmoid(self._full_size(output.logits))
         maps = self._remember(features, mask, output.object_score)
-        return output, bank.write(frame, maps, pointers)
+        return output if gate else _one(masks), bank.write(frame, maps, pointers)
 
     def track(
         self,
