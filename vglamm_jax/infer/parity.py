@@ -6,7 +6,7 @@ The stages stand in the order the data flows; the first that disagrees is the br
 import argparse
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import jax
@@ -49,11 +49,16 @@ class Stage:
     ours: Ours
     tolerance: float = FEATURES
     kind: str = "values"  # or "ids", "masks"
+    floor: float = 0.0  # differences are relative to this at least
     part: Callable[[Case], slice] = lambda case: slice(None)  # which positions (axis 1) of both
 
     @property
     def sam2(self) -> bool:
-        return "SAM2 features" in self.name or self.name.startswith(("framewise", "object", "memory", "tracked"))
+        parts = ("framewise", "object", "memory", "tracked", "loss:", "grad")
+        return "SAM2 features" in self.name or self.name.startswith(parts)
+
+
+More = Callable[[Case], Iterable[Stage]]
 
 
 def _channels_first(x: np.ndarray) -> np.ndarray:
@@ -137,7 +142,8 @@ def compare(stage: Stage, case: Case, golden: Mapping[str, np.ndarray] | None = 
         return StageResult(stage.name, differ == 0, differ, differ / theirs.size, 0.0)
     ours, theirs = ours.astype(np.float64), theirs.astype(np.float64)
     max_abs = float(np.abs(ours - theirs).max())
-    max_rel = max_abs / float(np.abs(theirs[theirs > case.cfg.sam2.no_object_logit]).max())
+    largest = float(np.abs(theirs[theirs > case.cfg.sam2.no_object_logit]).max())
+    max_rel = max_abs / max(largest, stage.floor)
     return StageResult(stage.name, max_rel < stage.tolerance, max_abs, max_rel, stage.tolerance)
 
 
@@ -211,15 +217,20 @@ class Rounding:
         return dataclasses.replace(again, rounded=True) if again.passed else result
 
 
-def run(golden: str | Path, perturb: str | None = None, *, strict: bool = False) -> list[StageResult]:
+def run(
+    golden: str | Path, perturb: str | None = None, *, strict: bool = False, more: More = lambda case: ()
+) -> list[StageResult]:
     """Loads the checkpoint of a golden folder and compares every stage, in full float32.
 
-    `perturb` names a parameter to spoil. `strict` allows nothing for weights that were rounded to be stored.
+    `perturb` names a parameter to spoil. `strict` allows nothing for weights that were rounded to be stored. `more`
+    gives further stages, such as those of training (`train.parity.stages`).
     """
-    return list(results(Path(golden), perturb, strict=strict))
+    return list(results(Path(golden), perturb, strict=strict, more=more))
 
 
-def results(golden: Path, perturb: str | None = None, *, strict: bool = False) -> Iterator[StageResult]:
+def results(
+    golden: Path, perturb: str | None = None, *, strict: bool = False, more: More = lambda case: ()
+) -> Iterator[StageResult]:
     """The results of `run` one by one, as they are computed."""
     opened = source.Opened(source.find(golden))
     stored = {tensor.dtype for tensor in opened.sam2.values()}
@@ -228,7 +239,7 @@ def results(golden: Path, perturb: str | None = None, *, strict: bool = False) -
     case = Case(golden, perturbed(model, perturb), cfg, tokenizer) if perturb else true
     rounding = Rounding(true, stored.pop() if len(stored) == 1 else None)
     with jax.default_matmul_precision("highest"):
-        for stage in STAGES:
+        for stage in (*STAGES, *more(case)):
             result = compare(stage, case)
             yield result if strict else rounding.judge(stage, case, result)
 
@@ -237,11 +248,11 @@ def first_failure(found: list[StageResult]) -> str | None:
     return next((result.name for result in found if result.passed is False), None)
 
 
-def main(args: argparse.Namespace) -> int:
+def main(args: argparse.Namespace, more: More = lambda case: ()) -> int:
     """Prints the table as it grows; 0 if every stage that could be compared agrees, else 1."""
     print(f"{'stage':<28} {'difference':>10} {'relative':>9} {'allowed':>9}")
     found = []
-    for result in results(args.golden, args.perturb, strict=args.strict):
+    for result in results(args.golden, args.perturb, strict=args.strict, more=more):
         found.append(result)
         print(line(result), flush=True)
         if args.stop_at_first and result.passed is False:

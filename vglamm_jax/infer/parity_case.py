@@ -181,7 +181,7 @@ class Case:
 
 
 def read_golden(folder: Path) -> tuple[dict, dict[str, np.ndarray]]:
-    """case.json and all arrays of a golden folder."""
+    """case.json and all arrays of a golden folder; its losses and gradient norms are `loss:*` and `grad_norm:*` too."""
     present = [name for name in FILES if (folder / name).is_file()]
     if not (folder / "case.json").is_file() or not present:
         raise FileNotFoundError(f"{folder}: not a golden folder; it needs case.json and {', '.join(FILES)}")
@@ -189,4 +189,7 @@ def read_golden(folder: Path) -> tuple[dict, dict[str, np.ndarray]]:
     for name in present:
         with np.load(folder / name) as file:
             arrays |= dict(file)
-    return json.loads((folder / "case.json").read_text(encoding="utf-8")), arrays
+    said = json.loads((folder / "case.json").read_text(encoding="utf-8"))
+    for kind, values in (("loss", said.get("losses", {})), ("grad_norm", said.get("grad_norms", {}))):
+        arrays |= {f"{kind}:{name}": np.float64(value) for name, value in values.items()}
+    return said, arrays
