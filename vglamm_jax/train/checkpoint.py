@@ -127,8 +127,8 @@ def _same(where: Path, wanted: dict[str, Any], stored: dict[str, tuple[int, ...]
     if wrong:
         more = f" and {len(wrong) - 4} more" if len(wrong) > 4 else ""
         raise ResumeError(
-            f"{where}: is of another model or trains other parts: {', '.join(wrong[:4])}{more}; use another workdir, or "
-            "the config it was written with"
+            f"{where}: is of another model or trains other parts: {', '.join(wrong[:4])}{more}; use another workdir, "
+            "or the config it was written with"
         )
 
 

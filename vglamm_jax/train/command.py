@@ -1,0 +1,80 @@
+"""Arguments of `vglamm train`.
+
+vglamm train --config configs/train_moving_things.py
+vglamm train --config configs/train_lora.py --config.steps=2000 --config.optimizer.learning_rate=1e-4
+vglamm train --config configs/train_lora.py --config.mesh.fsdp=8 --config.mesh.tensor=2 --distributed
+"""
+
+import argparse
+from collections.abc import Sequence
+
+from vglamm_jax.train.overrides import PREFIX
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", required=True, help="configs/train_*.py, or a name of one: train_moving_things")
+    parser.add_argument(
+        "--config.KEY",
+        dest="unused",
+        metavar="VALUE",
+        help="sets a field, as in --config.steps=10; fields of fields and items of tuples too: "
+        "--config.optimizer.warmup=5 --config.files.0.path=my_videos",
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="check the config and its data, print both, train nothing"
+    )
+    many = parser.add_argument_group("several processes, the same command on each; one alone needs none of these")
+    many.add_argument("--distributed", action="store_true", help="find the others as the cluster says (TPU pods, GKE)")
+    many.add_argument("--coordinator", metavar="HOST:PORT", help="or say it: where the first process listens,")
+    many.add_argument("--processes", type=int, help="how many there are,")
+    many.add_argument("--process", type=int, help="and which this is, from 0 on")
+    # argparse knows no options with names of their own: take them out before it reads the others.
+    parser.set_defaults(overrides=[])
+    parse = parser.parse_known_args
+
+    def parse_with_overrides(args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None):
+        overrides = [arg for arg in args or () if arg.startswith(PREFIX)]
+        namespace, rest = parse([arg for arg in args or () if not arg.startswith(PREFIX)], namespace)
+        namespace.overrides = overrides
+        return namespace, rest
+
+    parser.parse_known_args = parse_with_overrides
+
+
+def main(args: argparse.Namespace) -> int:
+    """Exit code 0 also when a notice of preemption ended the run: what restarts it goes on from its checkpoint."""
+    from vglamm_jax.config import load_config
+    from vglamm_jax.train.config import TrainConfig
+    from vglamm_jax.train.overrides import override
+
+    cfg = load_config(args.config)
+    if not isinstance(cfg, TrainConfig):
+        raise ValueError(f"{args.config} is no training config: its get_config() returns a {type(cfg).__name__}")
+    cfg = override(cfg, args.overrides)
+    connect(args)
+    from vglamm_jax.train import loop
+
+    if args.dry_run:
+        print(loop.describe(cfg))
+        return 0
+    loop.train(cfg)
+    return 0
+
+
+def connect(args: argparse.Namespace) -> None:
+    """Joins the other processes, before JAX looks for devices.
+
+    Raises:
+      ValueError: only some of the three options are given.
+    """
+    said = {"--coordinator": args.coordinator, "--processes": args.processes, "--process": args.process}
+    missing = [name for name, value in said.items() if value is None]
+    if len(missing) == len(said) and not args.distributed:
+        return
+    if missing and not args.distributed:
+        raise ValueError(
+            f"several processes: {', '.join(missing)} missing beside {', '.join(set(said) - set(missing))}"
+        )
+    import jax
+
+    jax.distributed.initialize(args.coordinator, args.processes, args.process)

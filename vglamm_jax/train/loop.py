@@ -1,0 +1,238 @@
+"""The training loop. `train` is the whole of it: what it builds, and in which order it does things and why."""
+
+import contextlib
+import dataclasses
+import json
+import signal
+import threading
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh
+
+from vglamm_jax.config import to_json
+from vglamm_jax.convert.engine import leaves
+from vglamm_jax.data.tokenizer import load_tokenizer
+from vglamm_jax.models import layers
+from vglamm_jax.models.videoglamm import VideoGlamm
+from vglamm_jax.train import export, feed, flops, mesh, start, trainable
+from vglamm_jax.train import state as states
+from vglamm_jax.train.checkpoint import Checkpoints
+from vglamm_jax.train.config import TrainConfig
+from vglamm_jax.train.evaluate import Evaluation, batch_frames
+from vglamm_jax.train.metrics import Rates, Writer, device_memory, line, say
+from vglamm_jax.train.optimizer import optimizer
+from vglamm_jax.train.state import State
+from vglamm_jax.train.step import make_step
+
+
+class NotFinite(ValueError):
+    """A loss or gradient was not a number; the message names the file that says which rows it came from."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """How a run ended: all steps done, or stopped after a checkpoint because the machine is taken away."""
+
+    step: int
+    finished: bool
+
+
+def train(cfg: TrainConfig) -> Outcome:
+    """Trains, or goes on training, until `cfg.steps` or until the process is told to end (SIGTERM).
+
+    Raises:
+      ValueError, OSError: the config cannot work; before the first step, in one line.
+      NotFinite: the run diverged. Nothing of the bad step is kept.
+    """
+    with Preemption() as preemption:
+        run = Run(cfg)
+        with jax.set_mesh(run.mesh), contextlib.closing(run):
+            return _steps(run, preemption)
+
+
+def _steps(run: "Run", preemption: "Preemption") -> Outcome:
+    cfg, state = run.cfg, run.state
+    for step in range(int(state.step), cfg.steps):
+        # Preemption first: seconds count. The state is that of `step` updates and the stream waits at batch `step`.
+        if preemption.reached(step):
+            run.save(step, state)
+            run.checkpoints.wait()
+            say(f"told to end: saved step {step}; the same command goes on from there")
+            return Outcome(step, finished=False)
+        # Save before the next batch is drawn, so that the stream's position is that of the state.
+        if run.checkpoints.due(step):
+            run.save(step, state)
+        # Evaluate before the step, so that step 0 is the untrained model and no step is measured twice.
+        if run.evaluation is not None and step % cfg.evaluation.every == 0:
+            run.evaluate(step, state)
+        batch, numbers = run.draw()
+        # Dispatch only: the devices work while the next lines look at the step before.
+        state, metrics = run.step(state, batch)
+        run.pending.append((step, metrics, numbers, batch.ids.shape[1], batch_frames(batch)))
+        # One step behind, so that the devices always have work: what is read here is already there.
+        if len(run.pending) > 1:
+            run.look()
+    # The last metrics before anything is saved: a run that diverged at its end must not look finished.
+    while run.pending:
+        run.look()
+    run.save(cfg.steps, state)
+    if run.evaluation is not None:
+        run.evaluate(cfg.steps, state)
+    run.checkpoints.wait()
+    if cfg.export:
+        folder = export.export(states.model_of(state), cfg, run.tokenizer_folder)
+        say(f"the finished model: {folder}")
+    return Outcome(cfg.steps, finished=True)
+
+
+class Run:
+    """Everything that the loop uses, made and checked in an order that finds mistakes of the config soonest."""
+
+    def __init__(self, cfg: TrainConfig):
+        self.cfg = cfg
+        # What costs nothing to check: sizes, names, folders.
+        self.mesh: Mesh = mesh.make_mesh(cfg.mesh)
+        mesh.check_batch(cfg, self.mesh)
+        trainable.check(layers.abstract(VideoGlamm, cfg.model), cfg.trainable)
+        tx = optimizer(cfg.optimizer, cfg.steps, cfg.protocol)
+        # Data: a missing set, or a tokenizer that does not fit, shows before the weights take minutes.
+        self.tokenizer_folder = _once(lambda: start.tokenizer_folder(cfg))
+        tokenizer = load_tokenizer(self.tokenizer_folder)
+        sources = feed.parts(cfg.mixture, cfg.files, cfg.built)
+        self.feed = feed.Feed(cfg, self.mesh, sources, tokenizer, cfg.data, cfg.batch_size)
+        self.evaluation = Evaluation(cfg, self.mesh, tokenizer) if cfg.evaluation.every else None
+        self.writer = Writer(cfg.workdir, cfg.tensorboard)
+        self.checkpoints = Checkpoints(cfg)
+        # Weights. Which ones win: a checkpoint of this run, then `start.parts`, then `start.checkpoint`, then chance.
+        self.state: State = states.create(start.starting_model(cfg, self.mesh), cfg, tx, self.mesh)
+        if self.checkpoints.latest() is not None:
+            self.state = self.checkpoints.restore(self.state, self.feed.batches.fingerprint)
+            self.feed.seek(int(self.state.step))
+            say(f"going on from step {int(self.state.step)} of {self.checkpoints.folder}")
+        self.learnt = list(leaves(self.state.train))
+        self.step = make_step(cfg, tx)
+        self.pending: deque[tuple[int, dict, np.ndarray, int, int]] = deque()
+        self.rates = Rates()
+        if jax.process_index() == 0:
+            (Path(cfg.workdir) / "config.json").write_text(json.dumps(to_json(cfg), indent=1) + "\n", encoding="utf-8")
+
+    def draw(self) -> tuple[Any, np.ndarray]:
+        """The next batch; what the loop waits for here, the devices may be waiting for, too."""
+        began = time.perf_counter()
+        drawn = next(self.feed)
+        self.rates.wait(time.perf_counter() - began)
+        return drawn
+
+    def look(self) -> None:
+        """At the oldest metrics not yet seen: stops the run, or reports it."""
+        step, metrics, numbers, positions, frames = self.pending.popleft()
+        values = {name: float(value) for name, value in metrics.items()}
+        if not values.pop("finite"):
+            self._stop(step, values, numbers)
+        self.rates.add(values.pop("tokens"), frames)
+        done = step + 1
+        if done % self.cfg.log_every and done != self.cfg.steps:
+            return
+        said = {f"train/{name}": value for name, value in values.items()} | self.rates.take() | device_memory()
+        work = sum(flops.of_step(self.cfg, positions, self.learnt).values())
+        kind, chips = jax.devices()[0].device_kind, jax.device_count()
+        said["speed/tflops"] = work / said["speed/seconds_per_step"] / 1e12
+        said["speed/mfu"] = flops.utilisation(work, said["speed/seconds_per_step"], kind, chips)
+        said["data/passed_over"] = float(self.feed.batches.bad.total)
+        self.writer.scalars(done, said)
+        say(line(done, self.cfg.steps, said))
+
+    def _stop(self, step: int, values: dict[str, float], numbers: np.ndarray) -> None:
+        """Every process writes the rows it had; the checkpoint before is where to look from."""
+        path = Path(self.cfg.workdir) / f"not_finite_{jax.process_index()}.json"
+        records = self.feed.records(numbers)
+        path.write_text(json.dumps({"step": step, "metrics": values, "rows": records}, indent=1) + "\n")
+        raise NotFinite(
+            f"step {step}: loss {values['loss']}, gradient norm {values['grad_norm']}; the rows are in {path}. Look "
+            "at them, lower optimizer.learning_rate, or use another data.seed"
+        )
+
+    def save(self, step: int, state: State) -> None:
+        # A step that was not finite may still be unseen: it must not be taken for progress.
+        while self.pending:
+            self.look()
+        self.checkpoints.save(step, state, self.feed.batches.fingerprint)
+
+    def evaluate(self, step: int, state: State) -> None:
+        scores, pictures = self.evaluation(state)
+        self.writer.scalars(step, scores)
+        for number, picture in enumerate(pictures):
+            self.writer.picture(step, f"row{number}", picture)
+        say(f"step {step}  J&F {scores['eval/j_and_f']:.3f}  J (mIoU) {scores['eval/j']:.3f}  F {scores['eval/f']:.3f}")
+        self.rates.take()  # what this took is no training
+
+    def close(self) -> None:
+        self.feed.close()
+        self.checkpoints.close()
+        self.writer.close()
+        if self.evaluation is not None:
+            self.evaluation.close()
+
+
+class Preemption:
+    """Whether the machine is about to be taken away (SIGTERM).
+
+    Several processes must stop at the same step: JAX's own handler tells all of them of one's notice, and after which
+    step to stop.
+    """
+
+    def __init__(self):
+        self.told, self.before = threading.Event(), None
+
+    def __enter__(self) -> "Preemption":
+        if jax.process_count() == 1 and threading.current_thread() is threading.main_thread():
+            self.before = signal.signal(signal.SIGTERM, lambda *_: self.told.set())
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self.before is not None:
+            signal.signal(signal.SIGTERM, self.before)
+
+    def reached(self, step: int) -> bool:
+        return self.told.is_set() or (jax.process_count() > 1 and multihost_utils.reached_preemption_sync_point(step))
+
+
+def _once(make) -> Any:
+    """What `make` gives, made by the first process before the others look."""
+    if jax.process_index() == 0:
+        made = make()
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices("made by the first process")
+    return made if jax.process_index() == 0 else make()
+
+
+def describe(cfg: TrainConfig) -> str:
+    """What a run of this config would be: data, parameters, memory and work of a step; nothing is loaded.
+
+    Raises:
+      ValueError, OSError: as `train`, for everything but the weights.
+    """
+    devices = mesh.make_mesh(cfg.mesh)
+    mesh.check_batch(cfg, devices)
+    shapes = layers.abstract(VideoGlamm, cfg.model)
+    tx = optimizer(cfg.optimizer, cfg.steps, cfg.protocol)
+    state = states.abstract(shapes, cfg, tx, devices)
+    held = sum(np.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(state))
+    sources = feed.parts(cfg.mixture, cfg.files, cfg.built)
+    work = flops.of_step(cfg, cfg.data.pack.lengths[-1], leaves(state.train))
+    lines = [f"mesh        {dict(devices.shape)}, {cfg.batch_size} rows a step in {cfg.accumulate} micro-batches"]
+    lines += [f"data        {part.weight:g} x {part.source!r}: {len(part.source):,} examples" for part in sources]
+    lines += [f"trains      {text}" for text in trainable.summary(shapes, cfg.trainable).splitlines()]
+    lines += [f"state       {held / 2**30:.2f} GiB a device, without activations"]
+    lines += [f"step        {sum(work.values()) / 1e12:.3f} TFLOP: " + ", ".join(_shares(work))]
+    return "\n".join(lines)
+
+
+def _shares(work: dict[str, float]) -> list[str]:
+    return [f"{name} {value / sum(work.values()):.0%}" for name, value in work.items()]
