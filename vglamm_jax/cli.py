@@ -13,6 +13,7 @@ examples:
   vglamm ask clip.mp4 "What is the dog doing? Please segment it." --checkpoint weights/ --out answer/
   vglamm ask frames/ "Segment the red car." --checkpoint weights/ --every-frame --mode framewise
   vglamm convert VideoGLaMM/ clip/ iv2.pt weights/     PyTorch to Orbax, once, and back whenever you like
+  vglamm data validate my_videos/                      what is wrong with which row, before training
   vglamm parity golden/                                proves a checkpoint equal to the original, stage by stage
   vglamm bench inference --size full                   this machine, ours against PyTorch
   vglamm aot infer --topology v5e:1x1                  does the model fit on that TPU?
@@ -57,6 +58,7 @@ def make_parser() -> argparse.ArgumentParser:
     command("ask", "answer about a video, with a mask per named object", ask_arguments, ask)
     command("demo", "the same on a made-up clip with a tiny random model", demo_arguments, demo)
     command("convert", "weights from and to PyTorch, Orbax between; --verify compares", convert_arguments, convert)
+    command("data", "look at data, check it, build it, before a model learns from it", data_arguments, data)
     command("parity", "compare a checkpoint with golden vectors of the original", parity_arguments, parity)
     command("bench", "measure this machine", bench_arguments, bench)
     command("aot", "compile for a TPU that is not here: does it fit?", aot_arguments, aot)
@@ -153,6 +155,22 @@ def convert_arguments(parser: argparse.ArgumentParser) -> None:
 def convert(args: argparse.Namespace) -> int:
     """Converts checkpoints: any PyTorch form of VideoGLaMM or its parts to Orbax, and Orbax to PyTorch, bit for bit."""
     from vglamm_jax.convert import command
+
+    return command.main(args)
+
+
+# ------------------------------------------------------------------------------------------------ data
+
+
+def data_arguments(parser: argparse.ArgumentParser) -> None:
+    from vglamm_jax.data import command
+
+    command.add_arguments(parser)
+
+
+def data(args: argparse.Namespace) -> int:
+    """Data before training: what is wrong with it, what is in it, how it looks; public sets built for training."""
+    from vglamm_jax.data import command
 
     return command.main(args)
 

@@ -51,6 +51,19 @@ def test_output_folder(clip, checkpoint, tmp_path, capsys):
     assert (tmp_path / "overlay.mp4").stat().st_size > 0
 
 
+def test_an_orbax_folder_answers_the_same(clip, checkpoint, tmp_path, capsys):
+    """`--check` compares the weights with their manifest first; `answer.json` is the same but for the time it took."""
+    assert main(["convert", str(checkpoint), str(tmp_path / "orbax"), "--quiet"]) == 0
+    for folder, options in ((checkpoint, ()), (tmp_path / "orbax", ("--check",))):
+        out = tmp_path / f"{folder.name}-answer"
+        assert ask(clip, folder, "--stride", "4", "--no-overlay", "--quiet", "--out", str(out), *options) == 0
+    written = [
+        json.loads((tmp_path / f"{name}-answer" / "answer.json").read_text()) for name in (checkpoint.name, "orbax")
+    ]
+    assert written[0] == written[1] and written[0]["objects"]
+    capsys.readouterr()
+
+
 def test_file_folder_and_python_agree(clip, checkpoint, model, tmp_path):
     """Masks of a folder of losslessly stored frames are those of the file."""
     frames = list(vglamm_jax.infer.predictor.open_video(clip).frames())

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     speed.add_argument("--only", nargs="+", choices=PARTS, help="measure these parts only")
     length = parser.add_argument_group("memory")
     length.add_argument("--frames", type=int, nargs="+", default=[64, 512], help="lengths (default 64 512)")
-    parser.add_argument("--config", default="tiny", help="sizes for memory, convert and data (default tiny)")
+    parser.add_argument("--config", help="sizes for memory, convert (default tiny) and data (default videoglamm_phi3)")
     weights = parser.add_argument_group("convert")
     weights.add_argument("--full", action="store_true", help="the published model: 5.4e9 parameters, 55 GB of disk")
     weights.add_argument("--format", choices=("safetensors", "bin"), default="safetensors", help="of the checkpoint")
@@ -55,20 +55,20 @@ def _inference(args: argparse.Namespace) -> Sequence:
 def _memory(args: argparse.Namespace) -> Sequence:
     from vglamm_jax.bench import memory
 
-    return memory.run(args.frames, args.config, report=table(memory.COLUMNS, memory.cells))
+    return memory.run(args.frames, args.config or "tiny", report=table(memory.COLUMNS, memory.cells))
 
 
 def _convert(args: argparse.Namespace) -> Sequence:
     from vglamm_jax.bench import convert
 
-    config = "videoglamm_phi3" if args.full else args.config
+    config = "videoglamm_phi3" if args.full else args.config or "tiny"
     return convert.run(config, args.folder, args.format, report=table(convert.COLUMNS, convert.cells))
 
 
 def _data(args: argparse.Namespace) -> Sequence:
     from vglamm_jax.bench import data
 
-    return data.run(args.config, report=table(data.COLUMNS, data.cells))
+    return data.run(args.config or "videoglamm_phi3", report=table(data.COLUMNS, data.cells))
 
 
 def table(columns: Mapping[str, int], cells: Callable[[Any], Iterable[str]]) -> Callable[[Any], None]:

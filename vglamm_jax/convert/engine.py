@@ -37,6 +37,20 @@ class Slot:
         self.parameter_shape = tuple(ours)
         self.torch_shape = row.transform.torch_shape(tuple(ours) if index is None else tuple(ours[1:]))
 
+    @property
+    def shape(self) -> Shape:
+        """Of the parameter, or of the one index of it."""
+        return self.parameter_shape if self.index is None else self.parameter_shape[1:]
+
+    def value(self, tensor: np.ndarray, dtype: np.dtype) -> np.ndarray:
+        """What stands in this place; no copy is made of what needs neither padding nor another type."""
+        turned = self.row.transform.turned(tensor)
+        if (turned.shape, turned.dtype) == (self.shape, dtype):
+            return np.ascontiguousarray(turned).reshape(self.shape)
+        buffer = _zeros(self.shape, dtype)
+        self.row.transform.to_ours(tensor, buffer)
+        return buffer
+
     def write(self, tensor: np.ndarray, buffer: np.ndarray) -> None:
         self.row.transform.to_ours(tensor, buffer if self.index is None else buffer[self.index])
 

@@ -14,6 +14,7 @@ import contextlib
 import functools
 import json
 import logging
+import operator
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -23,27 +24,30 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+import tensorstore as ts
 from etils import epath
 
 from vglamm_jax.config import to_json
 from vglamm_jax.convert import engine, manifest
+from vglamm_jax.convert.ahead import ahead
 from vglamm_jax.convert.checkpoint import Checkpoint, slots
 from vglamm_jax.convert.torch_io import LazyTensor
 
 DESCRIPTION = "vglamm.json"
 FORMAT = "vglamm.checkpoint/1"
-GROUP_BYTES = 2**28  # parameters written together, if not one alone is larger
 CHUNK_BYTES = 32 * 2**20  # of one stored piece: a layer of a stack is read without its neighbours
+
+
+Piece = tuple[Any, Callable[[], np.ndarray]]  # an index of the array, and what makes its values
 
 
 @dataclass(frozen=True)
 class Leaf:
-    """A parameter to be written: its array exists only while it is."""
+    """A parameter to be written piece by piece: a piece exists only while it is."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
-    make: Callable[[], np.ndarray]
-    stacked: bool = False
+    pieces: list[Piece]
 
     @property
     def ndim(self) -> int:
@@ -57,44 +61,32 @@ class Leaf:
     def nbytes(self) -> int:
         return self.size * self.dtype.itemsize
 
+    @property
+    def stacked(self) -> bool:
+        return self.pieces[0][0] is not Ellipsis
+
 
 class LeafHandler(ocp.type_handlers.NumpyHandler):
-    """Writes leaves as Orbax writes numpy arrays, a few at a time."""
+    """Writes leaves as Orbax writes numpy arrays, one after the other; the next piece is made while one is written."""
 
     def __init__(self):
         super().__init__(deepcopy_host_arrays=False)
 
     async def serialize(self, values, infos, args=None):
-        for group in _groups([value.nbytes for value in values]):
-            begun = []
-            for n in group:
-                begun += await super().serialize([values[n].make()], [infos[n]], [args[n]])
-            _wait(begun)
+        for value, info, arg in zip(values, infos, args, strict=True):
+            for written in await super().serialize([value], [info], [arg]):
+                written.result()
         return []
 
-
-def _wait(begun: list[ocp.future.Future]) -> None:
-    """Until all writes have ended, so that none goes on after an error of another."""
-    errors = []
-    for write in begun:
-        try:
-            write.result()
-        except Exception as error:
-            errors.append(error)
-    if errors:
-        raise errors[0]
-
-
-def _groups(sizes: list[int]) -> list[list[int]]:
-    """Indices in order, as many together as stay below `GROUP_BYTES`."""
-    groups, filled = [[]], 0
-    for n, size in enumerate(sizes):
-        if groups[-1] and filled + size > GROUP_BYTES:
-            groups.append([])
-            filled = 0
-        groups[-1].append(n)
-        filled += size
-    return groups
+    async def _open_and_write(self, value: Leaf, tspec: dict[str, Any], ts_context: ts.Context) -> None:
+        stored = await ts.open(ts.Spec(tspec), create=True, open=True, context=ts_context)
+        before = None
+        for index, make in value.pieces:
+            piece = make()
+            if before is not None:
+                await before
+            before = stored[index].write(piece, can_reference_source_data_indefinitely=True)
+        await before
 
 
 def is_orbax(folder: str | Path) -> bool:
@@ -102,14 +94,16 @@ def is_orbax(folder: str | Path) -> bool:
 
 
 def write(checkpoint: Checkpoint, folder: Path, progress: engine.Progress | None = None) -> None:
-    """Writes the checkpoint into an existing, empty folder; memory holds one large parameter at a time."""
+    """Writes the checkpoint into an existing, empty folder; memory holds a few tensors at a time."""
     recorder, report = manifest.Recorder(), engine.Report(checkpoint.nbytes, progress)
     tensors = {name: report.watch(recorder.watch(name, t)) for name, t in checkpoint.tensors.items()}
     places: dict[str, list[engine.Slot]] = {}
     for slot in slots(checkpoint):
         places.setdefault(slot.path, []).append(slot)
-    _save(folder / "params", {tuple(path.split("/")): _leaf(found, tensors) for path, found in places.items()})
-    placed = {slot.key for found in places.values() for slot in found}
+    # Orbax writes a tree in the order of its keys.
+    in_order = sorted(((tuple(path.split("/")), found) for path, found in places.items()), key=operator.itemgetter(0))
+    placed = ahead({slot.key: tensors[slot.key] for _, found in in_order for slot in found})
+    _save(folder / "params", {path: _leaf(found, placed) for path, found in in_order})
     carried = {(name,): _carried(t) for name, t in tensors.items() if name not in placed}
     if carried:
         _save(folder / "extras", carried)
@@ -135,28 +129,29 @@ def _description(checkpoint: Checkpoint) -> dict[str, Any]:
 def _leaf(found: list[engine.Slot], tensors: Mapping[str, LazyTensor]) -> Leaf:
     """A parameter from its tensors; a stack of tensors of different types takes the type that holds them all."""
     dtype = functools.reduce(np.promote_types, {tensors[slot.key].dtype for slot in found})
-    shape = found[0].parameter_shape
 
-    def make() -> np.ndarray:
-        return engine.gather(found, shape, dtype, tensors)
+    def make(slot: engine.Slot) -> np.ndarray:
+        return slot.value(tensors[slot.key].read(), dtype)
 
-    return Leaf(shape, dtype, make, stacked=found[0].index is not None)
+    pieces = [(... if slot.index is None else slot.index, functools.partial(make, slot)) for slot in found]
+    return Leaf(found[0].parameter_shape, dtype, pieces)
 
 
 def _carried(tensor: LazyTensor) -> Leaf:
-    return Leaf(tensor.shape, tensor.dtype, tensor.read)
+    return Leaf(tensor.shape, tensor.dtype, [(..., tensor.read)])
 
 
 def _save(folder: Path, leaves: Mapping[tuple[str, ...], Leaf]) -> None:
     tree = nested(leaves)
     registry = ocp.type_handlers.create_type_handler_registry((Leaf, LeafHandler()))
-    handler = ocp.PyTreeCheckpointHandler(type_handler_registry=registry, use_zarr3=True, use_compression=False)
     # A stack is cut between its layers first.
     args = jax.tree.map(
         lambda leaf: ocp.SaveArgs(chunk_byte_size=CHUNK_BYTES, shard_axes=(0,) if leaf.stacked else ()), tree
     )
-    with silent(), ocp.Checkpointer(handler) as checkpointer:
-        checkpointer.save(folder.absolute(), ocp.args.PyTreeSave(tree, save_args=args))
+    with silent():
+        handler = ocp.PyTreeCheckpointHandler(type_handler_registry=registry, use_zarr3=True, use_compression=False)
+        with ocp.Checkpointer(handler) as checkpointer:
+            checkpointer.save(folder.absolute(), ocp.args.PyTreeSave(tree, save_args=args))
 
 
 @contextlib.contextmanager

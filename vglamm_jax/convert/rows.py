@@ -35,15 +35,18 @@ class Transform:
             shape = (*shape[:axis], 1, *shape[axis:])
         return (shape[0] * self.pick[1], *shape[1:]) if self.pick else shape
 
-    def to_ours(self, tensor: np.ndarray, out: np.ndarray) -> None:
-        """Writes a PyTorch tensor into a zeroed parameter buffer, casting to its dtype."""
+    def turned(self, tensor: np.ndarray) -> np.ndarray:
+        """A PyTorch tensor with our axes, not yet padded; it may share memory with the tensor."""
         tensor = np.split(tensor, self.pick[1])[self.pick[0]] if self.pick else tensor
         tensor = tensor.squeeze(self.ones) if self.ones else tensor
         if self.axes == (1, 0):
-            out[:, : len(tensor)] = transposed(tensor)
-            return
-        target = out.transpose(np.argsort(self.axes)) if self.axes else out
-        target[: len(tensor)] = tensor if tensor.ndim else tensor[()]
+            return transposed(tensor)
+        return tensor.transpose(self.axes) if self.axes else tensor
+
+    def to_ours(self, tensor: np.ndarray, out: np.ndarray) -> None:
+        """Writes a PyTorch tensor into a zeroed parameter buffer, casting to its dtype."""
+        turned = self.turned(tensor)
+        out[tuple(slice(size) for size in turned.shape)] = turned
 
     def to_torch(self, ours: np.ndarray) -> np.ndarray:
         """The PyTorch tensor of a parameter (or the part it picks), contiguous, vocabulary padding cut off."""

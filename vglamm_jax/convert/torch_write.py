@@ -20,6 +20,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from vglamm_jax.convert.ahead import ahead
 from vglamm_jax.convert.torch_io import SAFETENSORS_DTYPES, CheckpointError, LazyTensor, Tensors
 
 Progress = Callable[[int, int], None]  # bytes written so far, bytes in all
@@ -171,11 +172,12 @@ def values(name: str, tensor: LazyTensor) -> memoryview:
 def _safetensors_file(path: Path, tensors: dict[str, LazyTensor], report: _Report) -> None:
     kinds = {name: _safetensors_type(name, tensor) for name, tensor in tensors.items()}
     order = sorted(tensors, key=lambda name: (SAFETENSORS_ORDER.index(kinds[name]), name))
+    tensors = {name: tensors[name] for name in order}
     with path.open("xb") as file:
-        file.write(safetensors_header({name: tensors[name] for name in order}))
-        for name in order:
-            file.write(values(name, tensors[name]))
-            report.add(tensors[name])
+        file.write(safetensors_header(tensors))
+        for name, tensor in ahead(tensors).items():
+            file.write(values(name, tensor))
+            report.add(tensor)
 
 
 def safetensors_header(tensors: Tensors) -> bytes:
@@ -230,7 +232,7 @@ class _Pickler(pickle.Pickler):
 
 def _pickle_file(path: Path, tensors: dict[str, LazyTensor], report: _Report, wrapper: str | None = None) -> None:
     with path.open("xb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        for record, content, tensor in _records(import_torch(path), tensors, wrapper):
+        for record, content, tensor in _records(import_torch(path), ahead(tensors), wrapper):
             nbytes = len(content) if tensor is None else tensor.nbytes
             with _record(archive, file, f"archive/{record}", nbytes) as member:
                 member.write(content if tensor is None else values(content, tensor))
