@@ -6,6 +6,7 @@ vglamm train --config configs/train_lora.py --config.mesh.fsdp=8 --config.mesh.t
 """
 
 import argparse
+import sys
 from collections.abc import Sequence
 
 from vglamm_jax.train.overrides import PREFIX
@@ -33,8 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parse = parser.parse_known_args
 
     def parse_with_overrides(args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None):
-        overrides = [arg for arg in args or () if arg.startswith(PREFIX)]
-        namespace, rest = parse([arg for arg in args or () if not arg.startswith(PREFIX)], namespace)
+        args = sys.argv[1:] if args is None else args
+        overrides = [arg for arg in args if arg.startswith(PREFIX)]
+        namespace, rest = parse([arg for arg in args if not arg.startswith(PREFIX)], namespace)
         namespace.overrides = overrides
         return namespace, rest
 

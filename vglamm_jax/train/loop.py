@@ -116,7 +116,7 @@ class Run:
             self.feed.seek(int(self.state.step))
             say(f"going on from step {int(self.state.step)} of {self.checkpoints.folder}")
         self.learnt = list(leaves(self.state.train))
-        self.step = make_step(cfg, tx)
+        self.step = make_step(cfg, tx, self.state)
         self.pending: deque[tuple[int, dict, np.ndarray, int, int]] = deque()
         self.rates = Rates()
         if jax.process_index() == 0:

@@ -20,8 +20,11 @@ Metrics = dict[str, jax.Array]
 Step = Callable[[State, Batch], tuple[State, Metrics]]
 
 
-def make_step(cfg: TrainConfig, tx: optax.GradientTransformation) -> Step:
+def make_step(cfg: TrainConfig, tx: optax.GradientTransformation, state: State) -> Step:
     """The step of this config; the batch is that of `data.pack`, with `draw` left out (None).
+
+    `state` may hold arrays or shapes: where they are is where the next state will be, so that one program does for
+    all steps.
 
     Its metrics are float32 scalars: the losses by the original's names, `grad_norm` before clipping,
     `learning_rate`, `tokens` that are no padding, and `finite`: 0 where a loss or gradient was not, in which case the
@@ -29,7 +32,9 @@ def make_step(cfg: TrainConfig, tx: optax.GradientTransformation) -> Step:
     """
     rate = schedule(cfg.optimizer, cfg.steps, cfg.protocol)
 
-    @partial(jax.jit, donate_argnums=0)
+    places = jax.tree.map(lambda x: x.sharding, state)
+
+    @partial(jax.jit, donate_argnums=0, out_shardings=(places, places.step))
     def step(state: State, batch: Batch) -> tuple[State, Metrics]:
         key = jax.random.fold_in(jax.random.key(cfg.seed), state.step)
         grads, metrics = gradients(state.train, state.frozen, batch, cfg, key)

@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# bash launch/local_multiprocess.sh N --config configs/train_x.py [--config.key=value ...]
+# Trains with N processes on this machine, as a pod does with its hosts. When one of them dies, the others are ended
+# and all start again from the last checkpoint, at most RESTARTS times (default 10). Ctrl-C or SIGTERM lets them save.
+#
+#   PORT=12355       where the first process listens
+#   DEVICES=1        CPU devices of each process
+#   COMMAND="..."    instead of "vglamm train"
+set -u
+[[ "${1:-}" =~ ^[1-9][0-9]*$ && $# -ge 3 ]] || { sed -n '2,9p' "${BASH_SOURCE[0]}" | sed 's/^# \{0,1\}//' >&2; exit 2; }
+COUNT=$1
+shift
+read -ra RUN <<<"${COMMAND:-vglamm train}"
+export JAX_NUM_CPU_DEVICES="${DEVICES:-1}"
+told=0
+pids=()
+trap 'told=1; kill -TERM "${pids[@]}" 2>/dev/null' TERM INT
+
+# Waits for all; the first that fails takes the others with it. Prints nothing, returns the first failure.
+wait_for_all() {
+  local code=0 one
+  for _ in "${pids[@]}"; do
+    while wait -n "${pids[@]}"; one=$?; [[ $one -gt 128 && $told == 1 ]] && kill -0 "${pids[@]}" 2>/dev/null; do :; done
+    if [[ $one != 0 && $code == 0 ]]; then
+      code=$one
+      kill -KILL "${pids[@]}" 2>/dev/null
+    fi
+  done
+  return "$code"
+}
+
+for attempt in $(seq 0 "${RESTARTS:-10}"); do
+  pids=()
+  for ((process = 0; process < COUNT; process++)); do
+    "${RUN[@]}" "$@" --coordinator "127.0.0.1:${PORT:-12355}" --processes "$COUNT" --process "$process" &
+    pids+=($!)
+  done
+  wait_for_all && exit 0
+  code=$?
+  [[ $told == 1 || $code == 2 ]] && exit "$code" # 2: the config cannot work
+  echo "local_multiprocess: a process ended with code $code; starting again (${attempt} restarts so far)" >&2
+done
+exit "$code"
