@@ -1,4 +1,4 @@
-"""A training config as small as it gets: one block of everything, one frame of the mask decoder, pictures of 32 pixels."""
+"""A training config as small as it gets: one block of everything, one supervised frame, pictures of 64 pixels."""
 
 import dataclasses
 
