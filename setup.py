@@ -33,7 +33,9 @@ EXTRAS = {
     "tpu": ["jax[tpu]"],
     "torch": ["torch>=2.2,<2.14"],
     "aot": ["jax[tpu]"],  # brings the libtpu that fits this jax; it compiles without a TPU
-    "dev": ["pytest", "pytest-xdist", "ruff", "jax[tpu]"],
+    "data": ["h5py", "scipy"],  # A2D-Sentences and JHMDB-Sentences are stored in their formats
+    "beam": ["apache-beam"],  # vglamm data build on many machines
+    "dev": ["pytest", "pytest-xdist", "ruff", "jax[tpu]", "h5py", "scipy"],
     "parity": ["torch>=2.2,<2.14", "peft"],  # what tests compare with
 }
 
