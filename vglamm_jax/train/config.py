@@ -40,11 +40,13 @@ class FilesConfig:
     """Own data, or a public set in its published layout, read as it lies there (see `vglamm data validate`).
 
     source: the name of a public set; None for own data, whose form is found out.
+    ids: these examples alone; empty for all.
     """
 
     path: str
     split: str | None = None
     source: str | None = None
+    ids: tuple[str, ...] = ()
     weight: float = 1.0
     frames: FrameRule | None = None
 

@@ -32,9 +32,14 @@ def _read(files: FilesConfig) -> Part:
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder; it is named in `files` of the config")
     records = [record for record in find.examples(path, files.split, files.source) if not isinstance(record, BadRecord)]
+    if missing := sorted(set(files.ids) - {record.id for record in records}):
+        raise ValueError(f"{path}: has no usable example {', '.join(missing)}; see `vglamm data validate {path}`")
+    records = [record for record in records if not files.ids or record.id in files.ids]
     if not records:
         raise ValueError(f"{path}: holds no example that can be used; `vglamm data validate {path}` says why")
-    return Part(InMemory(str(path), records, find.root_of(path)), files.weight, files.frames)
+    return Part(
+        InMemory(f"{path} {' '.join(files.ids)}".rstrip(), records, find.root_of(path)), files.weight, files.frames
+    )
 
 
 class Feed(Iterator[tuple[Batch, np.ndarray]]):
