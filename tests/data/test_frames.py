@@ -51,6 +51,21 @@ def test_around_an_anchor(seed):
     assert not [frame for frame in seen if before < frame < after and frame != 20]
 
 
+def test_grounding_in_time():
+    """The first frame of each second, thinned to 40 of them by j * n // 40; the encoders see these evenly (6.17)."""
+    assert frames.grounding_frames(np.arange(7, 40), 10.0).tolist() == [7, 10, 20, 30]
+    assert frames.grounding_frames(np.arange(75), 29.97).tolist() == [0, 30, 60]  # int(29 / 29.97) is still 0
+    minute = frames.grounding_frames(np.arange(0, 600), 10.0)
+    assert len(minute) == 40 and minute[:4].tolist() == [0, 10, 30, 40] and minute[-1] == 39 * 60 // 40 * 10
+    seen = pick(frames.ORIGINAL["grounding"], np.arange(600), fps=10.0).seen
+    np.testing.assert_array_equal(seen, minute[np.linspace(0, 39, 16, dtype=int)])
+
+
+def test_ten_frames_from_the_first_to_the_last():
+    assert pick(frames.ORIGINAL["ten"], np.arange(3, 22)).seen.tolist() == [3, 5, 7, 9, 11, 13, 15, 17, 19, 21]
+    np.testing.assert_array_equal(pick(frames.ORIGINAL["all"]).seen, pick(FrameRule()).seen)
+
+
 def test_a_clip_of_few_frames_gives_them_all():
     for name in ("around", "visible", "random"):
         assert pick(frames.ORIGINAL[name], window=[20, 21, 22]).seen.tolist() == [20, 21, 22]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from vglamm_jax.data import hints
 from vglamm_jax.data.fields import BOX, COUNT, MAP, SIZE, TEXT, TEXTS, Kind, Problem, short
 from vglamm_jax.data.markup import MARKERS, Phrase
 from vglamm_jax.data.masks import MaskError, Rle, area, check
@@ -27,6 +28,7 @@ def validate(example: Example, max_objects: int | None = None, masks: bool = Tru
     for i, turn in enumerate(example.turns):
         problems += _turn(turn, f"turns[{i}]", example.media)
         problems += _phrases(turn, f"turns[{i}]", things)
+    problems += hints.problems(example, masks)
     if max_objects is not None:
         problems += _too_many(example, max_objects)
     return problems

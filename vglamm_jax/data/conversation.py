@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from vglamm_jax.config import VideoGlammConfig, config
-from vglamm_jax.data import prompts, splice, templates
+from vglamm_jax.data import hints, prompts, splice, templates
 from vglamm_jax.data.frames import frame_numbers
 from vglamm_jax.data.prompts import IGNORE, PromptError, Protocol
 from vglamm_jax.data.schema import Example, Span, Turn, marked_answer
@@ -28,7 +28,7 @@ class ConversationRule:
     """What is drawn from an example.
 
     max_turns: of the turns that stand alone (`Example.independent`), so many become one conversation; the encoders then
-    run once for all of them. 1 is how the model is asked later.
+    run once for all of them. 1 is how the model is asked later. Sources may say how likely each turn is (`data.hints`).
     wording: "drawn" words anew each request and short answer that is one of `templates`; "as_written" keeps all texts.
     too_many: a conversation with more [SEG] than `max_objects` is skipped, or keeps its text but loses the masks beyond
     ("cut", as in the original).
@@ -132,12 +132,21 @@ def fitting(said: Sequence[Exchange], longest: int, kind, tokenizer, cfg: VideoG
 
 def _drawn(example: Example, rng: np.random.Generator, rule: ConversationRule) -> list[Turn]:
     drawn, segs = [], 0
-    for i in rng.permutation(len(example.turns)):
+    for i in _order(example, rng):
         turn = example.turns[i]
         if not drawn or (len(drawn) < rule.max_turns and segs + len(turn.phrases) <= rule.max_objects):
             drawn.append(turn)
             segs += len(turn.phrases)
     return drawn
+
+
+def _order(example: Example, rng: np.random.Generator) -> np.ndarray:
+    """Turns in the order of being drawn, by their odds if they have some; those of odds 0 are left out."""
+    odds = hints.weights(example)
+    if odds is None:
+        return rng.permutation(len(example.turns))
+    arrival = rng.exponential(size=len(odds)) / np.where(odds > 0, odds, 1)
+    return np.argsort(np.where(odds > 0, arrival, np.inf))[: np.count_nonzero(odds)]
 
 
 def _exchange(turn: Turn, kind: str, rng: np.random.Generator, rule: ConversationRule) -> Exchange:

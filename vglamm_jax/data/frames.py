@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from vglamm_jax.config import config
-from vglamm_jax.data.schema import Example
+from vglamm_jax.data.schema import BadRecord, Example
 from vglamm_jax.data.video import encoder_frames
 
 
@@ -22,14 +22,15 @@ class FrameRule:
 
     seen: "even" spreads them over the clip (MeViS, the GCG sets), "second" takes one a second, then thins evenly
     (VideoInstruct, temporal), "around" a visible frame, its neighbours and two others (Refer-VOS), "visible" one
-    frame of each object and random others (BURST GCG), "random" any, in order (YTVOS-GCG, which the original shuffles).
+    frame of each object and random others (BURST GCG), "random" any, in order (YTVOS-GCG, which the original shuffles),
+    "grounding" the first of each second, thinned to 40 and these evenly (VidSTG's and HC-STVG's annotations).
     count: at most so many different frames; 5 in the original's "around", "visible" and "random". None: all the model
     takes; those missing repeat the last one.
     supervised: "random" K annotated ones that show each object if they can; "even" spreads them; "visible" does so over
     frames with a mask that is not empty (VidSTG).
     """
 
-    seen: Literal["even", "second", "around", "visible", "random"] = "even"
+    seen: Literal["even", "second", "around", "visible", "random", "grounding"] = "even"
     count: int | None = None
     supervised: Literal["random", "even", "visible"] = "random"
 
@@ -45,12 +46,26 @@ ORIGINAL = {
     "random": FrameRule(seen="random", count=5, supervised="even"),
     "annotated": FrameRule(seen="even", supervised="visible"),
     "moment": FrameRule(seen="even", supervised="visible"),
+    "all": FrameRule(seen="even", supervised="even"),
+    "grounding": FrameRule(seen="grounding", supervised="even"),
+    "ten": FrameRule(seen="even", count=10, supervised="even"),
 }
+GROUNDED = 40  # frames the original's evaluation of grounding in time looks at
 
 
 def rule_for(example: Example, rule: FrameRule | None) -> FrameRule:
-    """The rule given, else the one the example's source names, else the default."""
-    return rule or ORIGINAL.get(example.meta.get("frames_rule"), DEFAULT)
+    """The rule given, else the one the example's source names, else the default.
+
+    Raises:
+        BadRecord: a name that is not in `ORIGINAL`.
+    """
+    name = example.meta.get("frames_rule")
+    if rule is not None or name is None:
+        return rule or DEFAULT
+    if name not in ORIGINAL:
+        known = ", ".join(ORIGINAL)
+        raise BadRecord(example.source, example.id, f"meta.frames_rule is {name!r}: write one of {known}")
+    return ORIGINAL[name]
 
 
 class Frames(NamedTuple):
@@ -109,6 +124,12 @@ def spread(frames: np.ndarray, count: int) -> np.ndarray:
     return frames if len(frames) <= count else frames[np.linspace(0, len(frames) - 1, count, dtype=np.int64)]
 
 
+def grounding_frames(window: np.ndarray, fps: float) -> np.ndarray:
+    """The first frame of each second, and at most 40: number j * n // 40 of the n (facts 6.17). They are evaluated."""
+    first = window[np.unique(np.floor(window / fps + 1e-9), return_index=True)[1]]
+    return first if len(first) <= GROUNDED else first[np.arange(GROUNDED) * len(first) // GROUNDED]
+
+
 def frame_numbers(span: tuple[float, float], times: np.ndarray) -> tuple[int, int]:
     """First and last of the frames at `times` [n] inside a span of seconds; the nearest one if there is none."""
     inside = np.flatnonzero((times >= span[0]) & (times <= span[1]))
@@ -121,6 +142,8 @@ def frame_numbers(span: tuple[float, float], times: np.ndarray) -> tuple[int, in
 def _seen(rule, window, fps, slots, count, rng) -> np.ndarray:
     if rule.seen == "second":
         return spread(window[:: max(1, round(fps))], count)
+    if rule.seen == "grounding":
+        return spread(grounding_frames(window, fps), count)
     if rule.seen == "random":
         return _fill(window, [], count, rng)
     if rule.seen == "visible":

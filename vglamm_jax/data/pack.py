@@ -33,7 +33,7 @@ class Batch(NamedTuple):
     lengths: np.ndarray  # int32 [B], positions without padding: attend to those below
     seg_positions: np.ndarray  # int32 [B, S], the position whose hidden state predicts the slot's [SEG]
     seg_valid: np.ndarray  # bool [B, S], the slot is in use
-    masks: np.ndarray  # int8 [B, S, K, m, m], 1 inside, 0 outside, -1 not annotated or slot not in use
+    masks: np.ndarray  # int8 [B, S, K, m, m], 1 inside, 0 outside, -1 not annotated, ignored or slot not in use
     context: np.ndarray  # uint8 [B, F, C, C, 3], frames as CLIP sees them; F = 0 without that tower
     clips: np.ndarray  # uint8 [B, F, V, V, 3], frames as InternVideo2 sees them, in order; F = 0 without that tower
     sam: np.ndarray  # uint8 [B, K, M, M, 3], frames of `masks` as SAM2 sees them
@@ -66,14 +66,18 @@ def pack(
     draw: int,
     cfg: VideoGlammConfig,
     sizes: PackConfig,
+    ignored: np.ndarray | None = None,
 ) -> Batch:
     """One row, its L still its own. `seen`: the different frames, uint8 [H, W, 3]; `sam`: K of them.
 
-    `masks` is bool [n, K, m, m] and `annotated` bool [n, K], for the first n slots.
+    `masks` is bool [n, K, m, m] and `annotated` bool [n, K], for the first n slots. `ignored`, bool [m, m]: pixels that
+    count neither as inside nor as outside in any of them (facts 5.3, 6.4).
     """
     count = min(len(masks), sizes.slots)
     target = np.full((sizes.slots, sizes.frames, sizes.mask_size, sizes.mask_size), MASK_IGNORE, np.int8)
     target[:count] = np.where(annotated[:count, :, None, None], masks[:count], MASK_IGNORE)
+    if ignored is not None:
+        target[..., ignored] = MASK_IGNORE
     positions, valid = np.zeros(sizes.slots, np.int32), np.arange(sizes.slots) < count
     positions[:count] = tokens.seg[:count]
     context, clips = _encoder_frames(seen, is_video, cfg)

@@ -17,13 +17,13 @@ from typing import NamedTuple
 import numpy as np
 
 from vglamm_jax.config import VideoGlammConfig, config
-from vglamm_jax.data import augment, frames, masks, mixture
+from vglamm_jax.data import augment, frames, hints, masks, mixture
 from vglamm_jax.data import conversation as talk
 from vglamm_jax.data.augment import AugmentConfig
 from vglamm_jax.data.bad_records import CAUSES, BadRecords, as_bad_record, checked, mask_of_object
 from vglamm_jax.data.conversation import ConversationRule, Exchange
 from vglamm_jax.data.frames import Frames
-from vglamm_jax.data.media import Video
+from vglamm_jax.data.media import Video, VideoError
 from vglamm_jax.data.mixture import Draw, Part, Source
 from vglamm_jax.data.open_media import decoded_frames, open_media, window
 from vglamm_jax.data.pack import Batch, PackConfig, collate, lengthened, pack
@@ -108,10 +108,10 @@ class Prepare:
             said, chosen, plan, target = self.augmented(example, said, chosen, target, rng)
             said, tokens = self.tokenised(example, said, video, chosen)
             pixels = self.decoded(video, chosen)
-            pixels, target = self.changed(plan, pixels, target)
+            pixels, target, ignored = self.changed(plan, pixels, target, hints.ignored_pixels(example))
         except CAUSES as error:
             raise as_bad_record(error, example.source, example.id) from error
-        return self.packed(example, said, tokens, chosen, pixels, target, known, number)
+        return self.packed(example, said, tokens, chosen, pixels, target, ignored, known, number)
 
     def read(self, source: Source, record: int) -> tuple[Example, np.ndarray | None]:
         """An example that makes sense, and its frames if they are in memory."""
@@ -134,8 +134,10 @@ class Prepare:
         """Which frames are seen and supervised, and what is known of each mask."""
         known = frames.slots(example, talk.objects_of(said))
         rule = frames.rule_for(example, part.frames)
-        meant, supervised = window(example.media, video), self.data.pack.frames
-        return frames.choose(rule, meant, video.fps, known, self.cfg.frames, supervised, rng), known
+        meant = hints.shown(example, window(example.media, video), video.timestamps)
+        if not len(meant):
+            raise VideoError(f"{video.path}: every frame lies in meta.ignored_windows")
+        return frames.choose(rule, meant, video.fps, known, self.cfg.frames, self.data.pack.frames, rng), known
 
     def targets(self, example: Example, said: Said, chosen: Frames) -> np.ndarray:
         """bool [n, K, H, W], the mask of each [SEG] that has a slot; empty in frames where it is not annotated."""
@@ -167,13 +169,14 @@ class Prepare:
         wanted = np.unique(np.concatenate(chosen))
         return dict(zip(wanted.tolist(), video.frames(wanted)))
 
-    def changed(self, plan: augment.Plan, pixels: dict[int, np.ndarray], target: np.ndarray):
-        """Frames and masks after augmentation, the masks at their size in the batch."""
-        size = self.data.pack.mask_size
+    def changed(self, plan: augment.Plan, pixels: dict[int, np.ndarray], target: np.ndarray, ignored=None):
+        """Frames, masks and ignored pixels after augmentation, the latter two at their size in the batch."""
+        size = (self.data.pack.mask_size,) * 2
         pixels = dict(zip(pixels, augment.apply(plan, list(pixels.values()))))
-        return pixels, augment.apply_to_masks(plan, target, (size, size))
+        target = augment.apply_to_masks(plan, target, size)
+        return pixels, target, None if ignored is None else augment.apply_to_masks(plan, ignored, size)
 
-    def packed(self, example, said, tokens, chosen, pixels, target, known, number) -> Batch:
+    def packed(self, example, said, tokens, chosen, pixels, target, ignored, known, number) -> Batch:
         count = len(talk.objects_of(said))  # exchanges that did not fit took theirs along
         annotated = [[frame in slot.annotated for frame in chosen.supervised.tolist()] for slot in known[:count]]
         return pack(
@@ -186,6 +189,7 @@ class Prepare:
             number,
             self.cfg,
             self.data.pack,
+            ignored,
         )
 
     def collate(self, rows: Sequence[Prepared]) -> Prepared:

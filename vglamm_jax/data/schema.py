@@ -31,7 +31,7 @@
         "time_span": [0.5, 2.0]                optional, seconds
       }],
       "independent": false,                    true: each turn is a conversation of its own, any of them may be drawn
-      "meta": {}                               anything small
+      "meta": {}                               anything small; what the pipeline heeds of it is in data/hints.py
     }
 
 Frame numbers count the frames of the file from 0, or are places in `frames`. "marked": "<p> A dog </p> [SEG:dog]

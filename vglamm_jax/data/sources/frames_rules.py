@@ -25,6 +25,7 @@ RULES = {
     RANDOM: "5 random frames (the original leaves them unsorted, and fails below 5); even K of them (facts 6.13)",
     ANNOTATED: "all frames, thinned to even E; the mask decoder gets the one frame that has masks (facts 6.12, 6.16)",
     MOMENT: "even E of all frames; even K of those within time_span that show the object (facts 6.10)",
-    GROUNDING: "of each second of the clip the first frame, at most 40: number j*n//40 (facts 6.17)",
-    TEN: "10 frames, evenly from the first to the last of the clip (facts 6.17)",
+    GROUNDING: "for evaluation: of each second of the clip the first frame, at most 40: number j*n//40; the encoders "
+    "see even E of them (facts 6.17, 7.4)",
+    TEN: "for evaluation: 10 frames, evenly from the first to the last of the clip (facts 6.17)",
 }

@@ -4,7 +4,7 @@
     qv_highlights/videos/<vid>.mp4
 
 A query is one example: its longest window is the answer (the first of equals), the others are in
-meta["ignored_windows"], in seconds, and the pipeline shall show none of their frames. (The original compares windows
+meta["ignored_windows"], in seconds, and the pipeline shows none of their frames. (The original compares windows
 after rounding them to frames, so that nearly equal ones may swap.) The windows of test are not published.
 """
 

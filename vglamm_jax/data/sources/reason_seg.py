@@ -3,7 +3,7 @@
 A turn for each wording. Where the image has an explanation, each wording comes with two more: the mask and the
 explanation, and the explanation alone. The original draws up to 3 wordings, and the kinds of answer with the odds
 45 : 45 : 10; those are in `meta["weights"]`, one a turn. What is marked "ignore" is in `meta["ignore"]` as a COCO RLE:
-it counts neither as inside nor as outside when answers are scored.
+it counts neither as inside nor as outside (`data.hints`).
 """
 
 import dataclasses
