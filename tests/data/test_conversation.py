@@ -139,6 +139,19 @@ def test_requests_and_short_answers_are_drawn_and_what_people_wrote_stays():
     assert exchanges(made, rng(), AS_WRITTEN)[0].question == f"Please segment {NAMES[0]} in this video."
 
 
+def test_a_wording_is_drawn_anew_before_what_follows_it():
+    """ReasonSeg: a mask, and an explanation that nobody else has worded."""
+    asked = templates.fill(templates.SEGMENT_BY_SENTENCE[0], "What is hot?")
+    turn = dataclasses.replace(
+        segment_turn(NAMES[0]), question=f"{asked} Explain why.", answer="Sure, . It boils.", expression="What is hot?"
+    )
+    made, _ = example(turns=(turn,), independent=True)
+    drawn = [exchanges(made, rng(seed), ConversationRule())[0] for seed in range(80)]
+    expected = {f"{templates.fill(t, 'What is hot?')} Explain why." for t in templates.SEGMENT_BY_SENTENCE}
+    assert {one.question for one in drawn} == expected
+    assert {one.answer for one in drawn} == {f"{text} It boils." for text in templates.SEGMENT_ANSWERS}
+
+
 def test_as_many_wordings_as_the_original_has():
     counts = {name: len(getattr(templates, name)) for name in ("SEGMENT_ANSWERS", "LOCATE", "LOCATE_ANSWERS")}
     counts |= {f"SEGMENT {kind}": len(templates.SEGMENT[kind]) for kind in ("image", "video")}

@@ -100,6 +100,12 @@ class Group(NamedTuple):
     wordings: tuple[str, ...] | dict[str, tuple[str, ...]]
     evaluated: tuple[str, ...] = ()
 
+    def opening(self, text: str, what: str, kind: str) -> str:
+        """The longest of all wordings that the text is, or goes on after; the text if it is none."""
+        own = self.wordings[kind] if isinstance(self.wordings, dict) else self.wordings
+        filled = [fill(template, what, kind) for template in (*own, *self.evaluated)]
+        return max((one for one in filled if f"{text} ".startswith(f"{one} ")), key=len, default=text)
+
     def variants(self, what: str, kind: str, written: str) -> list[str]:
         """The wordings, with `written` if that is one of the evaluation's; nothing if it is none of these."""
         own = self.wordings[kind] if isinstance(self.wordings, dict) else self.wordings
@@ -145,9 +151,13 @@ def fill(template: str, what: str = "", kind: str = "video") -> str:
 
 
 def another(text: str, groups: tuple[Group, ...], what: str | None, kind: str, rng: np.random.Generator) -> str:
-    """A wording that may stand for `text`, drawn anew; the text itself if somebody has worded it."""
+    """A wording that may stand for `text`, drawn anew; the text itself if somebody has worded it.
+
+    `text` may go on after a wording: "Sure, [SEG]. It boils." becomes "It is [SEG]. It boils."
+    """
     for group in groups:
-        variants = group.variants(what or "", kind, text)
+        written = group.opening(text, what or "", kind)
+        variants = group.variants(what or "", kind, written)
         if variants:
-            return variants[int(rng.integers(len(variants)))]
+            return variants[int(rng.integers(len(variants)))] + text[len(written) :]
     return text
