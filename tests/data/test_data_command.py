@@ -69,6 +69,26 @@ def test_media_are_looked_at_unless_told_otherwise(folder, capsys):
     assert "no rows at all" in capsys.readouterr().out
 
 
+def test_make_writes_moving_things(tmp_path, capsys):
+    """What is written is good data of the size, task and split asked for, and the same again."""
+    arguments = ["--split", "test", "--clips", 2, "--size", 48, 65, "--frames", 5, "--task", "segment", "--seed", 3]
+    made = [tmp_path / name for name in "ab"]
+    assert run("make", made[0], *arguments, "--sheet") == 0
+    assert capsys.readouterr().out.split() == [str(made[0] / "test.jsonl"), str(made[0] / "test.png")]
+    assert run("make", made[1], *arguments) == 0 and not (made[1] / "test.png").exists()
+    assert (made[0] / "test.jsonl").read_bytes() == (made[1] / "test.jsonl").read_bytes()
+    with Image.open(made[0] / "test.png") as picture:
+        assert picture.width > 1000
+    assert run("validate", made[0]) == 0
+    examples = [row.example for row in find.rows(made[0], None, None)]
+    assert [(e.split, e.media.size, e.media.length) for e in examples] == [("test", (48, 65), 5)] * 2
+    assert {turn.task for e in examples for turn in e.turns} == {"segment"}
+    with pytest.raises(ValueError, match="seed"):
+        run("make", tmp_path / "c", "--seed", -1)
+    with pytest.raises(ValueError, match="lossy video needs even sides"):
+        run("make", tmp_path / "d", "--size", 33, 64, "--playable")
+
+
 def test_many_bad_rows_are_summed_up(folder, capsys):
     lines = [own_data.ball_line(id=f"b{n}", turns=[]) for n in range(5)]
     own_data.write_lines(folder / "train.jsonl", lines)
