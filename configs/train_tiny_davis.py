@@ -35,22 +35,22 @@ def get_config() -> TrainConfig:
     )
     frames = FrameRule(seen="even", supervised="random")
     return TrainConfig(
-        model=dataclasses.replace(tiny, sam2=sam2, mask_path="framewise"),
+        model=dataclasses.replace(tiny, sam2=sam2, frames=4, mask_path="framewise"),
         data=DataConfig(
-            pack=PackConfig(lengths=(320,), slots=1, frames=4, mask_size=128),
+            pack=PackConfig(lengths=(192,), slots=1, frames=2, mask_size=128),
             conversation=ConversationRule(max_objects=1, wording="as_written"),
             augment=None,
         ),
         files=(FilesConfig(path="data/davis", ids=CLIPS, frames=frames),),
         workdir="runs/tiny_davis",
-        steps=2000,
-        batch_size=4,
+        steps=1200,
+        batch_size=2,
         trainable=("llm", "mm_projector", "image_mm_projector", "text_hidden_fcs", "mask_decoder"),
         optimizer=OptimizerConfig(learning_rate=2e-3, warmup=50, schedule="cosine", ema=0.99),
         remat=False,
         log_every=50,
-        save_every=500,
+        save_every=400,
         evaluation=EvaluationConfig(
-            every=500, batches=4, files=(FilesConfig(path="data/davis", ids=CLIPS, frames=frames),)
+            every=400, batches=10, files=(FilesConfig(path="data/davis", ids=CLIPS, frames=frames),)
         ),
     )

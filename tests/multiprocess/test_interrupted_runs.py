@@ -1,0 +1,93 @@
+"""Runs that are killed, told to end, moved to other meshes and numbers of processes: they end where one run would.
+
+One uninterrupted run of `vglamm train` is the reference; every other one is a process, too, that is stopped at some
+step and started again with the same command.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+import train_process
+from conftest import ROOT
+
+STEPS = 8
+RUN = (f"--config.steps={STEPS}", "--config.save_every=2")
+
+pytestmark = pytest.mark.slow
+
+
+def final(workdir: Path) -> dict[str, np.ndarray]:
+    """The last checkpoint's arrays by name."""
+    folder = workdir / "checkpoints" / str(STEPS) / "state"
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        tree = checkpointer.metadata(folder).item_metadata.tree
+        args = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+        return checkpointer.restore(folder, ocp.args.PyTreeRestore(restore_args=args))
+
+
+def weights(state: dict[str, np.ndarray]) -> np.ndarray:
+    return np.concatenate([state[name].ravel() for name in sorted(state) if name.startswith("train.")])
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> dict[str, np.ndarray]:
+    workdir = tmp_path_factory.mktemp("whole")
+    code, said = train_process.ended(train_process.start(workdir, *RUN))
+    assert code == 0, said
+    assert train_process.steps_done(workdir) == list(range(1, STEPS + 1))
+    return final(workdir)
+
+
+def test_killed_then_told_to_end_then_finished_is_bitwise_the_uninterrupted_run(whole, tmp_path):
+    killed = train_process.start(tmp_path, *RUN)
+    train_process.wait_for(tmp_path, 3, killed)
+    killed.kill()
+    assert train_process.ended(killed)[0] == -signal.SIGKILL
+    told = train_process.start(tmp_path, *RUN)
+    train_process.wait_for(tmp_path, len(train_process.steps_done(tmp_path)) + 1, told)
+    told.send_signal(signal.SIGTERM)
+    code, said = train_process.ended(told, 60)
+    assert code == 0 and ("told to end: saved step" in said or STEPS in train_process.steps_done(tmp_path)), said
+    code, said = train_process.ended(train_process.start(tmp_path, *RUN))
+    assert code == 0 and "going on from step" in said, said
+    found = final(tmp_path)
+    assert found.keys() == whole.keys()
+    assert all(found[name].tobytes() == whole[name].tobytes() for name in whole)
+
+
+def test_two_processes_lose_one_and_end_where_one_process_would(whole, tmp_path):
+    """Over gloo, by launch/local_multiprocess.sh, which starts both again; then a single process on another mesh."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = Path(train_process.HERE)
+    env = os.environ | train_process.ENVIRONMENT | {"PORT": str(port), "COMMAND": f"{sys.executable} {process}"}
+    command = ["bash", str(ROOT / "launch" / "local_multiprocess.sh"), "2", "--config"]
+    command += [str(process.with_name("tiny_training.py")), f"--config.workdir={tmp_path}", *RUN]
+    launch = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    train_process.wait_for(tmp_path, 3, launch)
+    children = subprocess.run(["pgrep", "-P", str(launch.pid)], capture_output=True, text=True).stdout.split()
+    second = next(pid for pid in children if Path(f"/proc/{pid}/cmdline").read_bytes().endswith(b"--process\x001\x00"))
+    os.kill(int(second), signal.SIGKILL)
+    said = launch.communicate(timeout=400)[0]
+    assert launch.returncode == 0, said
+    assert "starting again" in said and "going on from step" in said, said
+    np.testing.assert_allclose(weights(final(tmp_path)), weights(whole), atol=1e-5)
+
+
+def test_a_run_goes_on_on_another_mesh(whole, tmp_path):
+    first = train_process.start(tmp_path, *RUN, "--config.mesh.fsdp=2", "--config.mesh.tensor=2", devices=4)
+    train_process.wait_for(tmp_path, 3, first)
+    first.kill()
+    train_process.ended(first)
+    code, said = train_process.ended(train_process.start(tmp_path, *RUN))
+    assert code == 0 and "going on from step" in said, said
+    np.testing.assert_allclose(weights(final(tmp_path)), weights(whole), atol=1e-5)

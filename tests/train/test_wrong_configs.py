@@ -1,0 +1,64 @@
+"""What cannot work is said before the first step, in one line that names the field or file."""
+
+import argparse
+import dataclasses
+
+import pytest
+import tiny_training
+
+from vglamm_jax.data.shares import Share
+from vglamm_jax.train import command, loop
+from vglamm_jax.train.config import EvaluationConfig, FilesConfig, MeshConfig, StartConfig
+
+WRONG = {
+    "mesh": ({"mesh": MeshConfig(fsdp=7)}, "fsdp=7 x tensor=1 does not make up"),
+    "rows": ({"accumulate": 3}, "batch_size=8 must be a multiple of accumulate=3"),
+    "group": ({"trainable": ("loar",)}, "no such group: loar"),
+    "nothing": ({"trainable": ()}, "nothing is to be trained"),
+    "warmup": ({"steps": 1}, "optimizer.warmup=2 must lie between 0 and steps=1"),
+    "unbuilt": ({"mixture": (Share(names=("mevis",)),)}, "vglamm data build mevis"),
+    "no data": ({"mixture": ()}, "the mixture is empty"),
+    "unknown data": ({"mixture": (Share(names=("mavis",)),)}, "no data set 'mavis'"),
+    "files": ({"files": (FilesConfig(path="gone"),)}, "gone: no such file or folder"),
+    "weights": ({"start": StartConfig(checkpoint="gone", tokenizer="gone")}, "gone: no such folder"),
+    "evaluation": ({"evaluation": EvaluationConfig(every=5)}, "evaluation.mixture and evaluation.files are empty"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_it_is_one_line(name, tmp_path):
+    changes, message = WRONG[name]
+    cfg = dataclasses.replace(tiny_training.config(tmp_path), **changes)
+    with pytest.raises((ValueError, OSError)) as error:
+        loop.train(cfg)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value).strip() and len(str(error.value)) < 600
+
+
+def parsed(*arguments: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    return parser.parse_args(arguments)
+
+
+def test_the_command_takes_overrides_anywhere_and_describes_a_run(capsys):
+    args = parsed("--config.steps=9", "--config", tiny_training.__file__, "--dry-run", "--config.accumulate=2")
+    assert args.overrides == ["--config.steps=9", "--config.accumulate=2"]
+    assert command.main(args) == 0
+    said = capsys.readouterr().out
+    assert "8 rows a step in 2 micro-batches" in said and "MovingThings" in said and "lora" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--config", "tiny"), "is no training config"),
+        (("--config", "train_gone"), "there is no config 'train_gone'"),
+        (("--config", tiny_training.__file__, "--config.stesp=1"), "did you mean steps?"),
+        (("--config", tiny_training.__file__, "--process", "1"), "--coordinator, --processes missing"),
+    ],
+)
+def test_commands_that_cannot_work(arguments, message):
+    with pytest.raises((ValueError, OSError), match=r".") as error:
+        command.main(parsed(*arguments))
+    assert message in str(error.value)
