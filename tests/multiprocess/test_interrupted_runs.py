@@ -33,6 +33,19 @@ def final(workdir: Path) -> dict[str, np.ndarray]:
         return checkpointer.restore(folder, ocp.args.PyTreeRestore(restore_args=args))
 
 
+def test_a_checkpoint_of_another_model_or_start_is_refused_in_one_line(whole, tmp_path_factory):
+    workdir = next(tmp_path_factory.getbasetemp().glob("whole*"))
+    for change, message in (
+        ("model.llm.lora.rank=2", "is [2, 32, 4], here [2, 32, 2]; use another workdir"),
+        ("trainable=lora", "is not part of this run"),
+        ("data.seed=1", "was trained on other data"),
+    ):
+        code, said = train_process.ended(train_process.start(workdir, *RUN, f"--config.{change}"))
+        assert code == 1 and "Traceback" not in said, said
+        line = next(line for line in said.splitlines() if line.startswith("error:"))
+        assert f"checkpoints/{STEPS}" in line and message in line
+
+
 def weights(state: dict[str, np.ndarray]) -> np.ndarray:
     return np.concatenate([state[name].ravel() for name in sorted(state) if name.startswith("train.")])
 

@@ -75,7 +75,8 @@ class Checkpoints:
         _same(where, target, self._stored(step))
         try:
             with silent():
-                items = {"state": ocp.args.StandardRestore(target), "data": ocp.args.JsonRestore()}
+                items = {"state": ocp.args.StandardRestore(target)}
+                items |= {"data": ocp.args.JsonRestore(), "meta": ocp.args.JsonRestore()}
                 found = self.manager.restore(step, args=ocp.args.Composite(**items))
         except Exception as error:  # Orbax raises bare ones
             reason = " ".join(str(error).split())[:200]
@@ -85,6 +86,7 @@ class Checkpoints:
                 f"{where}: was trained on other data (sources, weights or seed differ); use another workdir, and "
                 "start.parts to begin with its weights"
             )
+        _same_start(where, self.cfg, found["meta"]["config"]["start"])
         return _with_learnt(state, found["state"])
 
     def _stored(self, step: int) -> dict[str, tuple[int, ...]]:
@@ -130,6 +132,20 @@ def _same(where: Path, wanted: dict[str, Any], stored: dict[str, tuple[int, ...]
             f"{where}: is of another model or trains other parts: {', '.join(wrong[:4])}{more}; use another workdir, "
             "or the config it was written with"
         )
+
+
+def _same_start(where: Path, cfg: TrainConfig, before: dict[str, Any]) -> None:
+    """Frozen weights are read again from where the run began; folders may have moved, but not changed their names."""
+
+    def names(path: str | list[str] | None) -> Any:
+        return [Path(one).name for one in path] if isinstance(path, list | tuple) else path and Path(path).name
+
+    for field, now in to_json(cfg.start).items():
+        if field != "tokenizer" and names(now) != names(before.get(field)):
+            raise ResumeError(
+                f"{where}: its run began with start.{field}={before.get(field)}, this one says {now}; begin with the "
+                "same, or use another workdir"
+            )
 
 
 def _versions() -> dict[str, str]:
