@@ -24,7 +24,10 @@ DOORS = {
     "cli": None,  # the front door opens every room
     "__init__": {"infer", "config"},
 }
-NO_JAX = ("data/video.py", "data/preprocess.py", "data/prompts.py", "data/schema.py", "data/splice.py")
+NO_JAX = (
+    *("data/video.py", "data/preprocess.py", "data/prompts.py", "data/schema.py", "data/splice.py"),
+    *("data/check.py", "data/markup.py", "data/masks.py", "data/fields.py"),
+)
 
 
 def room_of(path: Path) -> str:

@@ -26,6 +26,9 @@ unless --dtype says otherwise. A result is written beside DEST and renamed at th
 """
 
 
+SHOWN = 20  # differences
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLES
     parser.add_argument(
@@ -103,8 +106,10 @@ def verify(args: argparse.Namespace) -> int:
             print(f"{args.paths[0]}: {count:,} tensors as when they were written")
             return 0
         found = compare(*args.paths, config, progress)
-    for line in found.differing:
+    for line in found.differing[:SHOWN]:
         print(line)
+    if len(found.differing) > SHOWN:
+        print(f"... and {len(found.differing) - SHOWN:,} more")
     for where, parts in found.other_parts.items():
         print(f"not compared: {', '.join(parts)}, only in {where}")
     if not found.parts:
