@@ -101,7 +101,8 @@ def _locate(
     found = _first(places, names, inside)
     if found is None:
         raise FileNotFoundError(
-            f"{what} not found: no {', '.join(names)} in {', '.join(str(p) for p in places)}; pass {option} (to `vglamm convert`: as one more source)"
+            f"{what} not found: no {', '.join(names)} in {', '.join(str(p) for p in places)}; pass {option} "
+            "(to `vglamm convert`: as one more source)"
         )
     return found
 
