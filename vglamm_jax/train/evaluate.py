@@ -36,7 +36,7 @@ class Evaluation:
             raise ValueError(f"evaluation.every={said.every}, but evaluation.mixture and evaluation.files are empty")
         rows = said.batch_size or cfg.batch_size // cfg.accumulate
         self.feed = feed.Feed(cfg, mesh, sources, tokenizer, for_evaluation(cfg.data), rows)
-        self.masks = make_masks(cfg)
+        self.masks = make_masks(cfg, self.feed.place)
 
     def __call__(self, state: State) -> tuple[dict[str, float], list[np.ndarray]]:
         """Scores by name over all processes, and pictures of this one's first rows, uint8 [H, W, 3]."""

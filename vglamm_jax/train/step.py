@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import NamedSharding
 
 from vglamm_jax.data.pack import Batch
 from vglamm_jax.sharding import BATCH, path_name, shard, spec_for
@@ -129,10 +130,13 @@ def _where(condition: jax.Array, new: State, old: State) -> State:
     return State(step, train, old.frozen, opt, ema)
 
 
-def make_masks(cfg: TrainConfig) -> Callable[[State, Batch], jax.Array]:
-    """(state, batch) -> float32 mask logits [B, S, K, h, w], with the averaged weights if there are some."""
+def make_masks(cfg: TrainConfig, rows: NamedSharding) -> Callable[[State, Batch], jax.Array]:
+    """(state, batch) -> float32 mask logits [B, S, K, h, w], with the averaged weights if there are some.
 
-    @jax.jit
+    `rows`: where the rows of a batch are; those of its masks stay there.
+    """
+
+    @partial(jax.jit, out_shardings=rows)
     def masks(state: State, batch: Batch) -> jax.Array:
         train = state.train if state.ema is None else state.ema
         return forward(trainable.join(_as(train, compute_dtype(cfg)), state.frozen), batch, cfg)[1]["mask_logits"]
