@@ -19,7 +19,7 @@ class Job(NamedTuple):
 
 JOBS = [
     Job("validate", "say what is wrong with which row", "vglamm_jax.data.command_validate"),
-    Job("build", "write a public data set as array_record files, for training", "vglamm_jax.data.builders.command"),
+    Job("build", "write a data set as array_record files, for training", "vglamm_jax.data.builders.command"),
     Job("stats", "count what is there", "vglamm_jax.data.command_stats"),
     Job("make", "make clips of Moving Things, the benchmark without a download", "vglamm_jax.data.command_make"),
     Job("show", "draw examples: contact sheet PNG, videos with masks", "vglamm_jax.data.command_show"),

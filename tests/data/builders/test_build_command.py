@@ -3,10 +3,13 @@
 import argparse
 
 import image_sets
+import own_data
 import pytest
 
 from vglamm_jax.data.builders import command
 from vglamm_jax.data.builders.built import BuiltSource
+from vglamm_jax.data.schema import Example
+from vglamm_jax.data.sources import find
 
 
 def run(*words: str) -> int:
@@ -21,13 +24,32 @@ def test_build(tmp_path, capsys):
     assert run("refcoco", "--root", tmp_path, "--out", out, "--split", "train", "testA") == 0
     said = capsys.readouterr()
     assert said.out.splitlines() == [
-        f"{out}/refcoco/train/1.0.0: 1 examples written, 1 bad records left out",
-        f"{out}/refcoco/testA/1.0.0: 1 examples written, 0 bad records left out",
+        f"{out}/refcoco/train/1.0.0: 1 example written, 1 bad record left out",
+        f"{out}/refcoco/testA/1.0.0: 1 example written, 0 bad records left out",
     ]
     assert said.err.strip() == "refcoco: 1/3: no annotation 999"
     assert BuiltSource(out, "refcoco", "testA")[0].turns[0].expression == "sky"
     assert run("refcoco", "--root", tmp_path, "--out", out) == 0
-    assert "1 examples were there already, 1 bad records" in capsys.readouterr().out
+    assert "1 example was there already, 1 bad record left out" in capsys.readouterr().out
+
+
+def test_own_data(tmp_path, capsys):
+    """A JSONL with a bad row, by three readers, is stored as it was read."""
+    folder, out = own_data.jsonl_folder(tmp_path / "data"), tmp_path / "out"
+    lines = folder / "train.jsonl"
+    lines.write_text(lines.read_text(encoding="utf-8").rstrip("\n") + '\n{"id": "x"}\n', encoding="utf-8")
+    good = [record for record in find.examples(folder, "train") if isinstance(record, Example)]
+    assert run("own", "--root", folder, "--out", out, "--workers", 3) == 0
+    said = capsys.readouterr()
+    assert said.out == f"{out}/own/train/1.0.0: {len(good)} examples written, 1 bad record left out\n"
+    source = BuiltSource(out, "own")
+    stored = {one.id: one for one in source}
+    assert {one.id: (one.objects, one.turns) for one in good} == {k: (v.objects, v.turns) for k, v in stored.items()}
+    assert all(len(one.media.encoded) == one.media.length for one in stored.values())
+    with pytest.raises(ValueError, match="no row of the split 'day'; `vglamm data stats"):
+        run("own", "--root", own_data.jsonl_folder(tmp_path / "more"), "--out", out, "--split", "day")
+    with pytest.raises(ValueError, match="no form of data 'mevis': choose one of davis, jsonl, coco"):
+        run("own", "--root", folder, "--out", out, "--option", "form=mevis", "--overwrite")
 
 
 def test_options_of_the_data_set(tmp_path):

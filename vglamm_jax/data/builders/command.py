@@ -1,8 +1,9 @@
-"""Write a public data set as array_record files, for training.
+"""Write a data set as array_record files, for training.
 
   vglamm data build refcoco --root dataset --out built
   vglamm data build mevis --root video_dataset --out built --split train valid_u --workers 8
   vglamm data build ade20k --root dataset --out built --strict
+  vglamm data build own --root my_data --out built                 your own, as docs/data_schema.md describes it
 
 ROOT is the folder that holds the data set's own folder; the layout of the original VideoGLaMM is understood as it is.
 What cannot be used is counted, named and left out; with --strict the first such record ends the build.
@@ -96,11 +97,16 @@ def chosen_options(name: str, texts: Sequence[str]) -> dict[str, Any]:
 
 
 def _tell(report) -> None:
-    there = "were there already" if report.reused else "written"
-    print(f"{report.directory}: {report.examples} examples {there}, {len(report.bad)} bad records left out")
+    there = f"{'was' if report.examples == 1 else 'were'} there already" if report.reused else "written"
+    examples, bad = _count(report.examples, "example"), _count(len(report.bad), "bad record")
+    print(f"{report.directory}: {examples} {there}, {bad} left out")
     for record in report.bad[:_SHOWN]:
         print(f"  {record}", file=sys.stderr)
     if len(report.bad) > _SHOWN:
         by_source = collections.Counter(record.source for record in report.bad)
         total = ", ".join(f"{source} {count}" for source, count in by_source.items())
         print(f"  ... all of them ({total}) in {report.directory}/build_report.json", file=sys.stderr)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

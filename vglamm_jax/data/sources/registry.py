@@ -1,4 +1,4 @@
-"""Every public data set by name: the module of this folder that reads it, and the options that choose it there."""
+"""Every data set by name: the module of this folder that reads it, and the options that choose it there."""
 
 import importlib
 import inspect
@@ -20,6 +20,7 @@ class Source(NamedTuple):
 
 
 SOURCES: dict[str, Source] = {
+    "own": Source("own_folder", "your own: JSONL, COCO or DAVIS' layout, docs/data_schema.md"),
     # Images: `root` is the original's `dataset_dir`.
     "ade20k": Source("ade20k", "scenes, 150 classes"),
     "cocostuff": Source("cocostuff", "COCO with things and stuff, 182 classes"),
