@@ -16,17 +16,27 @@ told=0
 pids=()
 trap 'told=1; kill -TERM "${pids[@]}" 2>/dev/null' TERM INT
 
-# Waits for all; the first that fails takes the others with it. Prints nothing, returns the first failure.
+# Until all have ended; the first that fails takes the others with it, and its code is returned.
 wait_for_all() {
-  local code=0 one
-  for _ in "${pids[@]}"; do
-    while wait -n "${pids[@]}"; one=$?; [[ $one -gt 128 && $told == 1 ]] && kill -0 "${pids[@]}" 2>/dev/null; do :; done
-    if [[ $one != 0 && $code == 0 ]]; then
-      code=$one
-      kill -KILL "${pids[@]}" 2>/dev/null
-    fi
+  local failed=0 left=("${pids[@]}") running pid code
+  while ((${#left[@]})); do
+    running=()
+    for pid in "${left[@]}"; do
+      if kill -0 "$pid" 2>/dev/null; then
+        running+=("$pid")
+      else
+        wait "$pid"
+        code=$?
+        if [[ $code != 0 && $failed == 0 ]]; then
+          failed=$code
+          kill -KILL "${pids[@]}" 2>/dev/null
+        fi
+      fi
+    done
+    left=("${running[@]}")
+    sleep 0.2
   done
-  return "$code"
+  return "$failed"
 }
 
 for attempt in $(seq 0 "${RESTARTS:-10}"); do
