@@ -11,6 +11,7 @@ from safetensors.numpy import save_file
 
 from vglamm_jax.config import VideoGlammConfig, load_config
 from vglamm_jax.convert import engine, tables
+from vglamm_jax.convert.torch_io import open_tensors
 from vglamm_jax.data.tokenizer import tiny_tokenizer
 from vglamm_jax.infer.demo import favour_seg, random_weights
 from vglamm_jax.models import layers
@@ -53,6 +54,16 @@ def save(path: Path, tensors) -> None:
 def zeros(shapes: dict) -> list[tuple[str, np.ndarray]]:
     """Tensors that real files have and no forward pass reads."""
     return [(name, np.zeros(shape, np.float32)) for name, shape in shapes.items()]
+
+
+def assert_same_tensors(one: Path, other: Path) -> None:
+    """Two checkpoint files or folders agree key for key and bit for bit, in types and shapes too."""
+    ours, theirs = open_tensors(one), open_tensors(other)
+    assert set(ours) == set(theirs)
+    for name, tensor in ours.items():
+        a, b = tensor.read(), theirs[name].read()
+        assert (a.dtype, a.shape) == (b.dtype, b.shape), name
+        assert a.tobytes() == b.tobytes(), name
 
 
 def _part(model: VideoGlamm, rows) -> tuple:

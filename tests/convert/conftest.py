@@ -4,6 +4,7 @@ import importlib.util
 from pathlib import Path
 
 import pytest
+from tiny_checkpoint import write as write_release
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
@@ -24,3 +25,17 @@ def published():
 @pytest.fixture(scope="session")
 def tiny():
     return load_config("tiny")
+
+
+@pytest.fixture(scope="session")
+def release(tmp_path_factory):
+    """A tiny release in the original's layout, everything safetensors."""
+    return write_release(tmp_path_factory.mktemp("release"))
+
+
+@pytest.fixture(scope="session")
+def orbax(release, tmp_path_factory):
+    """The same as an Orbax folder."""
+    from vglamm_jax.convert.convert import convert
+
+    return convert(release, tmp_path_factory.mktemp("orbax") / "weights").dest

@@ -10,25 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_checkpoint import write as write_release
 
 from vglamm_jax.cli import main
 from vglamm_jax.convert.convert import convert
 from vglamm_jax.convert.load import load
 from vglamm_jax.convert.torch_io import CheckpointError
 from vglamm_jax.convert.verify import check, compare
-
-
-@pytest.fixture(scope="module")
-def release(tmp_path_factory):
-    return write_release(tmp_path_factory.mktemp("release"))
-
-
-@pytest.fixture(scope="module")
-def orbax(release, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("orbax") / "weights"
-    convert(release, folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
-from tiny_checkpoint import write as write_release
+from tiny_checkpoint import assert_same_tensors
 
 import vglamm_jax
 from vglamm_jax.convert import engine, manifest, orbax_read
@@ -17,29 +17,6 @@ from vglamm_jax.convert.convert import convert
 from vglamm_jax.convert.kinds import open_checkpoint
 from vglamm_jax.convert.load import load
 from vglamm_jax.convert.torch_io import CheckpointError, open_tensors
-
-
-@pytest.fixture(scope="module")
-def release(tmp_path_factory):
-    """The release in the original's layout, everything safetensors."""
-    return write_release(tmp_path_factory.mktemp("release"))
-
-
-@pytest.fixture(scope="module")
-def orbax(release, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("orbax") / "weights"
-    convert(release, folder)
-    return folder
-
-
-def same_tensors(one, other):
-    """Key for key and bit for bit, in the types and shapes they had."""
-    one, other = open_tensors(one), open_tensors(other)
-    assert set(one) == set(other)
-    for name, tensor in one.items():
-        a, b = tensor.read(), other[name].read()
-        assert (a.dtype, a.shape) == (b.dtype, b.shape), name
-        assert a.tobytes() == b.tobytes(), name
 
 
 def test_the_release_comes_back_as_it_was(release, orbax, tmp_path):
@@ -51,7 +28,7 @@ def test_the_release_comes_back_as_it_was(release, orbax, tmp_path):
     assert set(back) - towers == set(home) and len(towers) == len(open_tensors(release / "internvideo2.safetensors"))
     for name, tensor in home.items():
         assert tensor.read().tobytes() == back[name].read().tobytes(), name
-    same_tensors(release / "clip", tmp_path / "back" / "clip")
+    assert_same_tensors(release / "clip", tmp_path / "back" / "clip")
     for name in ("config.json", "generation_config.json", "tokenizer.model"):
         if (release / "checkpoint" / name).is_file():
             assert (release / "checkpoint" / name).read_bytes() == (tmp_path / "back" / name).read_bytes()

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 from sam2_reference import hf_parts, make_config
+from tiny_checkpoint import assert_same_tensors as assert_same
 
 from vglamm_jax.convert.convert import convert
 from vglamm_jax.convert.kinds import kind_of
@@ -21,15 +22,6 @@ def there_and_back(sources, tmp_path, to="pytorch", **options):
     convert(sources, tmp_path / "orbax", **options)
     convert(tmp_path / "orbax", tmp_path / "back", to)
     return tmp_path / "back"
-
-
-def assert_same(one, other):
-    one, other = open_tensors(one), open_tensors(other)
-    assert set(one) == set(other)
-    for name, tensor in one.items():
-        a, b = tensor.read(), other[name].read()
-        assert (a.dtype, a.shape) == (b.dtype, b.shape), name
-        assert a.tobytes() == b.tobytes(), name
 
 
 @pytest.fixture(scope="module")

@@ -119,9 +119,3 @@ def _open_part(path: Path, kind: str, given: Companions, before: list[Checkpoint
         llm = next((other.sizes.llm for other in before if other.sizes.llm is not None), None)
         return readers_lora.read_lora(path, given, llm)
     return READERS[kind](path, given)
-
-
-def size_of(sources: Sequence[Path]) -> int:
-    """Bytes of the files below every source."""
-    files = (file for path in sources for file in ([path] if path.is_file() else path.rglob("*")))
-    return sum(file.stat().st_size for file in files if file.is_file())

@@ -12,7 +12,6 @@ import numpy as np
 
 from vglamm_jax.config import Sam2Config
 from vglamm_jax.convert import tables
-from vglamm_jax.convert.rows import Row
 from vglamm_jax.convert.tables_hf_sam2 import hf_sam2
 from vglamm_jax.convert.tables_sam2 import sam2
 from vglamm_jax.convert.torch_io import LazyTensor, Tensors
@@ -93,7 +92,3 @@ def joined(parts: list[LazyTensor]) -> LazyTensor:
 def renamed(tensors: Tensors, names: Mapping[str, str]) -> dict[str, LazyTensor]:
     """Tensors under other names; those that `names` lacks keep theirs."""
     return {names.get(name, name): tensor for name, tensor in tensors.items()}
-
-
-def row_names(rows: list[Row]) -> set[str]:
-    return {name for row in rows for name in row.names()}

@@ -18,7 +18,7 @@ from vglamm_jax.convert.rows import Row, under
 from vglamm_jax.convert.sizes_transformers import IMAGE_ONLY, transformers_sam2_config
 from vglamm_jax.convert.tables_hf_sam2 import HF_SAM2_IGNORED, hf_sam2
 from vglamm_jax.convert.tables_sam2 import sam2 as sam2_rows
-from vglamm_jax.convert.torch_io import LazyTensor, Tensors, checkpoint_file, open_tensors, wrapper_of
+from vglamm_jax.convert.torch_io import LazyTensor, Tensors, open_tensors, wrapper_of
 from vglamm_jax.models import layers
 from vglamm_jax.models.videoglamm import VideoGlamm
 
@@ -194,8 +194,3 @@ def _part(
         layouts=layout,
         files=companions({part: path if path.is_dir() else None}),
     )
-
-
-def file_format(path: Path) -> str:
-    """ "safetensors" or "bin", as the weights at `path` are."""
-    return "safetensors" if "safetensors" in checkpoint_file(path).name else "bin"
