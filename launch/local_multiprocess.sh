@@ -12,6 +12,9 @@ COUNT=$1
 shift
 read -ra RUN <<<"${COMMAND:-vglamm train}"
 export JAX_NUM_CPU_DEVICES="${DEVICES:-1}"
+# A thread for each device and no more: with several, two processes may begin the collectives of a program in different
+# orders, and gloo then takes one's data for the other's.
+export NPROC="${DEVICES:-1}"
 told=0
 pids=()
 trap 'told=1; kill -TERM "${pids[@]}" 2>/dev/null' TERM INT

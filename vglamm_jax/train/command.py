@@ -79,4 +79,6 @@ def connect(args: argparse.Namespace) -> None:
         )
     import jax
 
+    # Two programs at a time over gloo (processes on CPUs) mix up each other's messages; accelerators do not care.
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
     jax.distributed.initialize(args.coordinator, args.processes, args.process)
