@@ -7,7 +7,7 @@ import pytest
 
 from vglamm_jax.cli import main
 
-COMMANDS = ["ask", "demo", "convert", "data", "parity", "bench", "aot"]
+COMMANDS = ["ask", "demo", "convert", "train", "data", "parity", "bench", "aot"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -13,6 +13,7 @@ examples:
   vglamm ask clip.mp4 "What is the dog doing? Please segment it." --checkpoint weights/ --out answer/
   vglamm ask frames/ "Segment the red car." --checkpoint weights/ --every-frame --mode framewise
   vglamm convert VideoGLaMM/ clip/ iv2.pt weights/     PyTorch to Orbax, once, and back whenever you like
+  vglamm train --config configs/train_moving_things.py resumes where it was stopped
   vglamm data validate my_videos/                      what is wrong with which row, before training
   vglamm parity golden/                                proves a checkpoint equal to the original, stage by stage
   vglamm bench inference --size full                   this machine, ours against PyTorch
@@ -31,6 +32,9 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     try:
         return args.run(args) or 0
+    except BrokenPipeError:  # `vglamm ... | head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print("vglamm: interrupted", file=sys.stderr)
         return 130
@@ -58,6 +62,7 @@ def make_parser() -> argparse.ArgumentParser:
     command("ask", "answer about a video, with a mask per named object", ask_arguments, ask)
     command("demo", "the same on a made-up clip with a tiny random model", demo_arguments, demo)
     command("convert", "weights from and to PyTorch, Orbax between; --verify compares", convert_arguments, convert)
+    command("train", "train, on one device or on every process of a pod", train_arguments, train)
     command("data", "look at data, check it, build it, before a model learns from it", data_arguments, data)
     command("parity", "compare a checkpoint with golden vectors of the original", parity_arguments, parity)
     command("bench", "measure this machine", bench_arguments, bench)
@@ -159,6 +164,23 @@ def convert(args: argparse.Namespace) -> int:
     return command.main(args)
 
 
+# ------------------------------------------------------------------------------------------- training
+
+
+def train_arguments(parser: argparse.ArgumentParser) -> None:
+    from vglamm_jax.train import command
+
+    command.add_arguments(parser)
+
+
+def train(args: argparse.Namespace) -> int:
+    """Trains what a config says: model, data, optimiser and mesh on one page. A run that was stopped goes on."""
+    use_compilation_cache()
+    from vglamm_jax.train import command
+
+    return command.main(args)
+
+
 # ------------------------------------------------------------------------------------------------ data
 
 
@@ -189,8 +211,9 @@ def parity(args: argparse.Namespace) -> int:
     every stage in the data's order. Exit code 1 and the name of the first stage that disagrees on failure."""
     use_compilation_cache()
     from vglamm_jax.infer import parity as module
+    from vglamm_jax.train.parity import stages as training
 
-    return module.main(args)
+    return module.main(args, more=training)
 
 
 def bench_arguments(parser: argparse.ArgumentParser) -> None:
