@@ -33,9 +33,10 @@ EXTRAS = {
     "tpu": ["jax[tpu]"],
     "torch": ["torch>=2.2,<2.14"],
     "aot": ["jax[tpu]"],  # brings the libtpu that fits this jax; it compiles without a TPU
+    "train": ["tensorboardX"],
     "data": ["h5py", "scipy"],  # A2D-Sentences and JHMDB-Sentences are stored in their formats
     "beam": ["apache-beam"],  # vglamm data build on many machines
-    "dev": ["pytest", "pytest-xdist", "ruff", "jax[tpu]", "h5py", "scipy"],
+    "dev": ["pytest", "pytest-xdist", "ruff", "jax[tpu]", "h5py", "scipy", "tensorboardX"],
     "parity": ["torch>=2.2,<2.14", "peft"],  # what tests compare with
 }
 

@@ -58,7 +58,7 @@ def _tensorboard() -> Any:
         from tensorboardX import SummaryWriter
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "TensorBoard's files need tensorboardX: pip install tensorboardX, or --config.tensorboard=false"
+            "TensorBoard's files need tensorboardX: pip install vglamm_jax[train], or --config.tensorboard=false"
         ) from error
     return SummaryWriter
 
