@@ -9,14 +9,18 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+from flax import nnx
 from tiny_checkpoint import assert_same_tensors
 
 import vglamm_jax
+from vglamm_jax.config import LoraConfig
 from vglamm_jax.convert import engine, manifest, orbax_read
 from vglamm_jax.convert.convert import convert
+from vglamm_jax.convert.from_model import save
 from vglamm_jax.convert.kinds import open_checkpoint
 from vglamm_jax.convert.load import load
 from vglamm_jax.convert.torch_io import CheckpointError, open_tensors
+from vglamm_jax.models.lora import attach, merge
 
 
 def test_the_release_comes_back_as_it_was(release, orbax, tmp_path):
@@ -138,3 +142,29 @@ def test_the_manifest_knows_every_tensor(orbax):
     tensors = orbax_read.read(orbax).tensors
     assert set(entries) == set(tensors)
     assert all(manifest.digest(tensors[name].read()) == entry.crc32 for name, entry in entries.items())
+
+
+def test_a_trained_model_is_saved_with_what_it_began_with(release, orbax, tmp_path):
+    """Changed weights and LoRA: as Orbax, merged for PyTorch, and LoRA alone; the carried tensors go along."""
+    model, cfg, _ = load(orbax)
+    model.text_hidden_fcs.fc2.bias[...] = model.text_hidden_fcs.fc2.bias[...] + 1
+    lora = LoraConfig(rank=2, alpha=4.0, targets=cfg.llm.lora_targets("v_proj"))
+    model = attach(model, lora, nnx.Rngs(0))
+    adapter = model.llm.blocks.self_attn.qkv_proj
+    adapter.lora_b[...] = adapter.lora_b[...] + 0.1
+    cfg = dataclasses.replace(cfg, llm=dataclasses.replace(cfg.llm, lora=lora))
+    save(model, cfg, tmp_path / "trained", base=orbax)
+    again, same, tokenizer = load(tmp_path / "trained", check=True)
+    assert same == cfg and (tokenizer / "tokenizer.model").is_file()
+    assert all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(again), jax.tree.leaves(model), strict=True))
+    save(model, cfg, tmp_path / "torch", "safetensors", base=orbax, merged=True)
+    before, after = open_tensors(release / "checkpoint"), open_tensors(tmp_path / "torch")
+    changed = {name for name in before if before[name].read().tobytes() != after[name].read().tobytes()}
+    layers_changed = {f"model.layers.{i}.self_attn.qkv_proj.weight" for i in range(cfg.llm.depth)}
+    assert changed == layers_changed | {"model.text_hidden_fcs.0.2.bias"}
+    merged = merge(model).llm.blocks.self_attn.qkv_proj.kernel[0]
+    np.testing.assert_allclose(after["model.layers.0.self_attn.qkv_proj.weight"].read().T, merged, rtol=1e-5, atol=1e-6)
+    assert_same_tensors(release / "clip", tmp_path / "torch" / "clip")
+    convert(tmp_path / "trained", tmp_path / "adapter", "peft")
+    factors = [name for name in open_tensors(tmp_path / "adapter" / "adapter_model.safetensors") if ".lora_" in name]
+    assert len(factors) == 2 * cfg.llm.depth

@@ -80,6 +80,20 @@ def convert(
     found = checkpoints.only(found, part) if part is not None else found
     found = checkpoints.with_sam2_layout(found, layout) if layout is not None else found
     found = checkpoints.cast(found, jnp.dtype(dtype)) if dtype is not None else found
+    write_checkpoint(found, dest, to, shard_bytes=shard_bytes, overwrite=overwrite, progress=progress)
+    return Converted(Path(dest), opened.kinds, len(found.tensors), found.nbytes, opened.left_out)
+
+
+def write_checkpoint(
+    found: Checkpoint,
+    dest: str | Path,
+    to: Target,
+    *,
+    shard_bytes: int = SHARD_BYTES,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> None:
+    """Writes a checkpoint beside `dest` and puts it in place when it is whole."""
     with publishing(dest, overwrite=overwrite, needed_bytes=_needed(found, to)) as folder:
         if to == "orbax":
             folder.mkdir()
@@ -89,7 +103,6 @@ def convert(
         else:
             kind = "bin" if to == "pytorch" else "safetensors"
             torch_export.export(found, folder, kind, shard_bytes=shard_bytes, progress=progress)
-    return Converted(Path(dest), opened.kinds, len(found.tensors), found.nbytes, opened.left_out)
 
 
 def _needed(found: Checkpoint, to: Target) -> int:
