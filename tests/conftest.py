@@ -24,6 +24,10 @@ def pytest_sessionfinish(session):
         shutil.rmtree(os.environ["VGLAMM_CACHE"], ignore_errors=True)
 
 
+# What takes many minutes of both cores each.
+LONG = pytest.mark.skipif(
+    "VGLAMM_LONG_TESTS" not in os.environ, reason="runs whole trainings for minutes: VGLAMM_LONG_TESTS=1 includes it"
+)
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("VGLAMM_SHARED", ROOT.parent / "shared"))
 

@@ -18,12 +18,12 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 import train_process
-from conftest import ROOT
+from conftest import LONG, ROOT
 
 STEPS = 12
 RUN = (f"--config.steps={STEPS}", "--config.save_every=2", "--config.keep=4")
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, LONG]
 
 
 def final(workdir: Path) -> dict[str, np.ndarray]:

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import pytest
 import train_process
+from conftest import LONG
 
 from vglamm_jax.train import mesh
 from vglamm_jax.train.config import MeshConfig
@@ -30,6 +31,7 @@ def runs(tmp_path_factory) -> dict:
     return json.loads(done.stdout)
 
 
+@LONG
 @pytest.mark.slow
 @pytest.mark.parametrize("case", [*SPREAD, *SAME])
 def test_losses_and_gradients_are_those_of_one_device_and_one_batch(runs, case):
@@ -38,11 +40,13 @@ def test_losses_and_gradients_are_those_of_one_device_and_one_batch(runs, case):
         np.testing.assert_allclose(found, alone, rtol=1e-5 if name != "grad_norm" else 1e-4, err_msg=name)
 
 
+@LONG
 @pytest.mark.slow
 def test_one_program_does_for_all_steps(runs):
     assert {one: run["entries"] for one, run in runs.items()} == dict.fromkeys(runs, 1)
 
 
+@LONG
 @pytest.mark.slow
 def test_the_state_is_spread(runs):
     """Each device holds about its share of what is learnt, of the moments and of the gradients."""

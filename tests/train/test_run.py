@@ -5,13 +5,14 @@ import json
 import numpy as np
 import pytest
 import train_process
+from conftest import LONG
 from PIL import Image
 
 from vglamm_jax.convert.engine import leaves
 from vglamm_jax.convert.load import load
 from vglamm_jax.data.tokenizer import load_tokenizer
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, LONG]
 
 WATCHED = (
     "--config.steps=4",
