@@ -167,6 +167,18 @@ def test_videogpt_alone_and_kept_beside_its_model(phi3, videogpt, tmp_path):
     assert_same(videogpt / "non_lora_trainables.bin", back / "adapter" / "non_lora_trainables.bin")
 
 
+def test_an_adapter_with_tables_trained_as_a_whole(phi3, videogpt, tmp_path):
+    """`modules_to_save`: alone, it comes back as the adapter it was."""
+    shutil.copytree(videogpt, tmp_path / "in")
+    (tmp_path / "in" / "non_lora_trainables.bin").unlink()
+    path = tmp_path / "in" / "adapter_model.bin"
+    table = {f"base_model.model.{name}.weight": torch.ones(130, 32) for name in ("lm_head", "model.embed_tokens")}
+    torch.save(torch.load(path, weights_only=True) | table, path)
+    shutil.copy(phi3 / "config.json", tmp_path / "in")
+    back = there_and_back([tmp_path / "in"], tmp_path)
+    assert_same(path, back / "adapter_model.safetensors")
+
+
 def test_videogpt_merged_starts_a_training_run(phi3, videogpt, golden, tmp_path):
     """Everything a run starts from in one folder: the language model with VideoGPT+ in it, and the towers."""
     sources = [phi3, videogpt, golden / "clip", golden / "internvideo2.pt", golden / "sam2.pt"]
@@ -177,6 +189,7 @@ def test_videogpt_merged_starts_a_training_run(phi3, videogpt, golden, tmp_path)
     want = open_tensors(phi3)[f"{name}.weight"].read() + np.float32(2) * (b @ a)
     np.testing.assert_allclose(tensors[f"{name}.weight"].read(), want, rtol=1e-6, atol=1e-6)
     assert "model.mm_projector.2.bias" in tensors and not any("lora" in key for key in tensors)
+    assert compare(tmp_path / "orbax", back / "llm").equal
     assert_same(golden / "clip", back / "clip")
     assert sum(1 for _ in open_tensors(back / "sam2.safetensors")) == len(open_tensors(golden / "sam2.pt"))
 

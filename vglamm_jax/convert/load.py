@@ -40,10 +40,9 @@ def load(
     if check:
         verify.check(folder, config, progress)
     if not is_orbax(folder):
-        found = source.load(
+        return source.load(
             folder, clip, internvideo2, sam2, config, dtype=dtype, progress=progress, shardings=shardings
         )
-        return found
     given = [name for name, path in (("clip", clip), ("internvideo2", internvideo2), ("sam2", sam2)) if path]
     if given:
         raise ValueError(f"{folder}: an Orbax folder holds the whole model; leave --{' and --'.join(given)} out")

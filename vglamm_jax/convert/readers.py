@@ -12,7 +12,7 @@ from typing import Any
 
 from vglamm_jax.config import VideoGlammConfig
 from vglamm_jax.convert import engine, layouts, sizes, source, tables
-from vglamm_jax.convert.checkpoint import Checkpoint, Sizes, named_by, parameters
+from vglamm_jax.convert.checkpoint import Checkpoint, Sizes, adapter_rows, named_by, parameters
 from vglamm_jax.convert.manifest import MANIFEST
 from vglamm_jax.convert.rows import Row, under
 from vglamm_jax.convert.sizes_transformers import IMAGE_ONLY, transformers_sam2_config
@@ -165,7 +165,8 @@ def read_llm(folder: Path, given: Companions) -> Checkpoint:
     tensors = open_tensors(folder)
     cfg = sizes.llm_config(folder / "config.json", tensors, folder)
     rows = tables.llm(cfg)
-    found = _part(folder, "home", Sizes(llm=cfg), dict(tensors), tensors, rows, tables.LLM_IGNORED)
+    beside = [row.key for row in adapter_rows(tensors)]  # projectors, where VideoGPT+ was merged into it
+    found = _part(folder, "home", Sizes(llm=cfg), dict(tensors), tensors, rows, tables.LLM_IGNORED, beside)
     found.layouts["home"] = {"layout": "llm"}
     return found
 

@@ -9,7 +9,7 @@ from vglamm_jax.config import LlmConfig, VideoGlammConfig
 from vglamm_jax.convert import engine, layouts, sizes, source, tables
 from vglamm_jax.convert.checkpoint import Checkpoint, Sizes
 from vglamm_jax.convert.lora_merge import state_dict_lora
-from vglamm_jax.convert.peft_io import PROJECTORS_FILE, read_adapter, read_videogpt
+from vglamm_jax.convert.peft_io import PLAIN, PROJECTORS_FILE, read_adapter, read_videogpt
 from vglamm_jax.convert.peft_names import strip_peft
 from vglamm_jax.convert.readers import Companions, companions, ordered
 from vglamm_jax.convert.rows import under
@@ -34,7 +34,7 @@ def read_lora(folder: Path, given: Companions, llm: LlmConfig | None = None) -> 
         where=str(folder),
         tensors=tensors,
         sizes=Sizes(llm=replace(llm, lora=lora)),
-        layouts={"lora": {"layout": "videogpt" if videogpt else "peft"}},
+        layouts={"lora": {"layout": "videogpt" if videogpt else "peft", "plain": [n for n in PLAIN if n in tensors]}},
         files=companions({"lora": folder}),
     )
 

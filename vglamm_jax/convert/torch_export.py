@@ -98,8 +98,10 @@ def _state_dict(checkpoint: Checkpoint, folder: Path, writer: Writer) -> None:
 
 def _parts(checkpoint: Checkpoint, folder: Path, writer: Writer) -> None:
     """Parts of a model: one alone fills the folder itself, several have a place each."""
-    lora = "lora" in checkpoint.layouts
+    lora = checkpoint.sizes.llm is not None and checkpoint.sizes.llm.lora is not None
     home = {name: t for name, t in checkpoint.part("home").items() if not (lora and _of_adapter(name))}
+    if lora and set(home) <= set(checkpoint.layouts.get("lora", {}).get("plain", ())):
+        home = {}  # an adapter alone, with tables that it trained as a whole
     many = sum(map(bool, (home, lora, *(checkpoint.part(part) for part in layouts.PREFIXES)))) > 1
     if home:
         place = folder / "llm" if many else folder
