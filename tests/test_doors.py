@@ -7,10 +7,11 @@ import pytest
 from conftest import ROOT
 
 PACKAGE = ROOT / "vglamm_jax"
-LOWER = {"config", "sharding"}
+LOWER = {"config", "sharding", "chips"}
 DOORS = {
     "config": set(),
     "sharding": set(),
+    "chips": set(),
     "models": LOWER,
     "data": {"config"},
     "convert": LOWER | {"models"},
