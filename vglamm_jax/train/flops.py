@@ -6,26 +6,17 @@ attention over c keys and an MLP of width h costs
 
     2 T (4 w^2 + 2 w h)  +  4 T c w
 
-forward. Backward costs as much again for the gradient of the inputs, and once more for that of the matrices learnt.
-The frozen towers and SAM2's image encoder only run forward.
+forward. Backward costs as much again for the gradient of the inputs, and once more for that of the matrices learnt;
+both factors of an attention's products are inputs, so that it always costs twice as much. The frozen towers and SAM2's
+image encoder only run forward.
 """
 
 import math
 from collections.abc import Iterable
 
+from vglamm_jax import chips
 from vglamm_jax.config import HieraConfig, LlmConfig, Sam2Config, VideoGlammConfig
 from vglamm_jax.train.config import TrainConfig
-
-# Dense bfloat16 FLOP/s of one chip, by JAX's `device_kind`: cloud.google.com/tpu/docs/{v4,v5e,v5p,v6e}.
-PEAK = {
-    "TPU v4": 275e12,
-    "TPU v5 lite": 197e12,
-    "TPU v5e": 197e12,
-    "TPU v5": 459e12,
-    "TPU v5p": 459e12,
-    "TPU v6 lite": 918e12,
-    "TPU v6e": 918e12,
-}
 
 
 def of_step(cfg: TrainConfig, positions: int, learnt: Iterable[str] = ()) -> dict[str, float]:
@@ -34,16 +25,17 @@ def of_step(cfg: TrainConfig, positions: int, learnt: Iterable[str] = ()) -> dic
     `learnt` holds the paths of the trainable parameters, `llm/blocks/mlp/down_proj/kernel`.
     """
     model, frames, slots = cfg.model, cfg.data.pack.frames, cfg.data.pack.slots
+    learnt = list(learnt)
     once = {
         "clip": clip(model) if model.encoders != "video" else 0.0,
         "internvideo2": internvideo2(model) if model.encoders != "image" else 0.0,
-        "projectors": projectors(model) * (2 + _any(learnt, "mm_projector") if _any(learnt, "mm_projector") else 1),
-        "llm": llm(model.llm, positions) * 2 + llm_weights(model.llm, positions, learnt),
+        "projectors": projectors(model, _any(learnt, "mm_projector")),
+        "llm": llm(model.llm, positions) + llm_gradients(model.llm, positions, learnt),
         "image_encoder": frames * image_encoder(model.sam2),
         "mask_decoder": frames * slots * mask_decoder(model.sam2) * (2 + _any(learnt, "mask_decoder")),
     }
     if cfg.decoder == "tracked":
-        once["memory"] = max(0, frames - 1) * slots * memory_attention(model.sam2) * 2
+        once["memory"] = slots * memory(model.sam2, frames) * (2 + _any(learnt, "memory_attention"))
     return {name: cfg.batch_size * value for name, value in once.items()}
 
 
@@ -67,28 +59,33 @@ def internvideo2(cfg: VideoGlammConfig) -> float:
     return cfg.clips * (patches + c.blocks_run * block(cells + 1, c.width, c.mlp_width, cells + 1))
 
 
-def projectors(cfg: VideoGlammConfig) -> float:
-    """Vision to language, of all tokens of a row before they are pooled."""
+def projectors(cfg: VideoGlammConfig, learnt: bool = False) -> float:
+    """Vision to language, of all tokens of a row before they are pooled; their inputs need no gradient."""
     width, flops = cfg.llm.width, 0.0
-    if cfg.encoders != "video":
-        flops += 2 * cfg.frames * cfg.clip.grid**2 * width * (cfg.clip.width + width)
-    if cfg.encoders != "image":
-        flops += 2 * cfg.frames * cfg.internvideo2.grid**2 * width * (cfg.internvideo2.width + width)
+    towers = [(cfg.clip, cfg.encoders != "video"), (cfg.internvideo2, cfg.encoders != "image")]
+    for tower, there in towers:
+        first, second = (2 if learnt else 1) * tower.width, (3 if learnt else 1) * width
+        flops += there * 2 * cfg.frames * tower.grid**2 * width * (first + second)
     return flops
 
 
 def llm(cfg: LlmConfig, positions: int) -> float:
-    """Forward, of a row; a causal query sees half of the others, and no more than the window."""
+    """Forward, of a row."""
     matrices = sum(math.prod(sizes) for sizes in cfg.linears.values())
-    keys = min((positions + 1) / 2, cfg.window or positions)
-    attention = 4 * positions * keys * cfg.heads * cfg.head_dim
     head = 2 * positions * cfg.width * cfg.vocab
-    return cfg.depth * (2 * positions * matrices + attention) + head
+    return cfg.depth * 2 * positions * matrices + llm_attention(cfg, positions) + head
 
 
-def llm_weights(cfg: LlmConfig, positions: int, learnt: Iterable[str]) -> float:
-    """Gradients of those matrices of the language model that are learnt; LoRA also costs its way forward and back."""
-    learnt, flops = list(learnt), 0.0
+def llm_attention(cfg: LlmConfig, positions: int) -> float:
+    """Forward: query i sees i + 1 keys, but no more than the window."""
+    window = min(cfg.window or positions, positions)
+    pairs = window * (window + 1) / 2 + (positions - window) * window
+    return cfg.depth * 4 * pairs * cfg.heads * cfg.head_dim
+
+
+def llm_gradients(cfg: LlmConfig, positions: int, learnt: Iterable[str]) -> float:
+    """Of the inputs, and of those matrices that are learnt; LoRA also costs its way forward and back."""
+    flops = llm(cfg, positions) + llm_attention(cfg, positions)
     for name, (inputs, outputs) in cfg.linears.items():
         leaf = name.rpartition(".")[2]
         if _any(learnt, f"{leaf}/kernel"):
@@ -123,18 +120,22 @@ def mask_decoder(cfg: Sam2Config) -> float:
     return attention + upscaling + 2 * 16 * cells * (width // 8)
 
 
-def memory_attention(cfg: Sam2Config) -> float:
-    """Of one object in one frame, with a full memory."""
-    cells, width = cfg.grid**2, cfg.width
-    keys = cfg.num_memories * cells + cfg.num_pointers * (width // cfg.memory_width)
-    itself = block(cells, width, cfg.memory_attention_mlp, cells)
-    others = 2 * (2 * cells * width**2 + 2 * keys * cfg.memory_width * width) + 4 * cells * keys * width
-    return cfg.memory_attention_depth * (itself + others)
+def memory(cfg: Sam2Config, frames: int) -> float:
+    """Attention of one object's frames to those before, of which memory holds as many as there are by then."""
+    cells, width, narrow, flops = cfg.grid**2, cfg.width, cfg.memory_width, 0.0
+    for before in range(1, frames):
+        keys = min(before, cfg.num_memories) * cells + min(before, cfg.num_pointers) * (width // narrow)
+        itself = block(cells, width, cfg.memory_attention_mlp, cells)
+        # Values are projected after they are averaged.
+        projected = 2 * (2 * cells * width**2 + keys * narrow * width + cells * narrow * width)
+        flops += itself + projected + 2 * cells * keys * (width + narrow)
+    return cfg.memory_attention_depth * flops
 
 
-def utilisation(flops: float, seconds: float, kind: str, chips: int) -> float | None:
-    """Share of what the chips could do; None for chips whose peak is not known here, a CPU's for instance."""
-    return flops / seconds / (PEAK[kind] * chips) if kind in PEAK else None
+def utilisation(flops: float, seconds: float, kind: str, devices: int) -> float | None:
+    """Share of what the devices could do; None for a kind whose peak is not known, a CPU's for instance."""
+    chip = chips.of_kind(kind)
+    return None if chip is None else flops / seconds / (chip.flops * devices)
 
 
 def _any(paths: Iterable[str], part: str) -> bool:
