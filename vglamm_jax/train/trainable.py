@@ -36,8 +36,13 @@ TABLE = (
     Group("image_mm_projector", r"^image_mm_projector/", "model.image_mm_projector"),
     Group("text_hidden_fcs", r"^text_hidden_fcs/", "model.text_hidden_fcs"),
     # conv_s0 and conv_s1 belong to the features of a frame: the original marks them as trainable, but computes them
-    # without gradient, so that they never change.
-    Group("mask_decoder", r"^sam2/sam_mask_decoder/(?!conv_s[01]/)", "model.visual_model.sam_mask_decoder"),
+    # without gradient, so that they never change. A bias of keys adds the same to a query's score of every key, which
+    # softmax takes away again: its gradient is 0 but for rounding, of which Adam would make steps of full size.
+    Group(
+        "mask_decoder",
+        r"^sam2/sam_mask_decoder/(?!conv_s[01]/|transformer/.*/k_proj/bias$)",
+        "model.visual_model.sam_mask_decoder",
+    ),
     # What `decoder="tracked"` learns besides.
     Group(
         "memory",
