@@ -1,7 +1,8 @@
 """Which record comes when: weighted sources, shuffled, sliced over processes, in batches (grain).
 
 The stream is a function of (seed, number of the draw) alone. Step s takes the draws [G * s, G * (s + 1)), process p of
-n every n-th of them from p on, so that the state of the whole pipeline is one integer, the step, for any n.
+n the p-th of n equal blocks of them, so that the state of the whole pipeline is one integer, the step, for any n, and
+every row stands at the same place of the batch.
 """
 
 import dataclasses
@@ -131,7 +132,7 @@ def batches(
 ) -> grain.MapDataset:
     """Step -> this process's rows of the batch, `batch_size` of all processes together.
 
-    All processes hold the same set of rows for any number of them; only where a row stands depends on it.
+    The rows of all processes one after the other are the same batch for any number of them.
 
     Raises:
         ValueError: the batch does not divide over the processes.
@@ -140,8 +141,7 @@ def batches(
         raise ValueError(
             f"a batch of {batch_size} rows cannot be divided over {processes} processes: choose a multiple of them"
         )
-    mine = stream.map(prepare)[process::processes]
-    return mine.batch(batch_size // processes, batch_fn=collate)
+    return stream.map(prepare).batch(batch_size // processes, batch_fn=collate)[process::processes]
 
 
 def iterate(dataset: grain.MapDataset, step: int, threads: int, ahead: int) -> Iterator[Any]:
