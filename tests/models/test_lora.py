@@ -108,6 +108,15 @@ def test_dropout_hits_the_factors_alone_and_keeps_the_mean():
     assert np.abs(one[0] - one[1]).max() > 0.1 and np.abs(one - other).max() > 0.1
 
 
+def test_with_a_key_for_each_row_it_does_not_matter_beside_which_others_a_row_is():
+    llm, keys = trained(), jax.random.split(jax.random.key(0, impl="threefry2x32"), len(IDS))  # rbg would mix rows
+    turned = llm.embed(IDS[::-1])
+    found = quick(lambda keys: llm(turned, jnp.arange(12)[None], dropout=keys)[0])(keys[::-1])
+    dropped = hidden(llm, keys)
+    assert_near(found[::-1], dropped)
+    assert jnp.abs(dropped - hidden(llm, KEY)).max() > 0.1
+
+
 @functools.partial(quick, static_argnums=1)
 @jax.value_and_grad
 def mean_cube(factors, graph, rest):

@@ -200,7 +200,8 @@ class CausalLM(nnx.Module):
           cache: where keys and values go, from its `index` on, which moves on by S.
           prefill: the cache is empty, so that the S rows are all there is to attend to.
           remat: recompute each block's activations in the backward pass; "dots" keeps its matrix products.
-          dropout: key for the dropout of LoRA; None = none. Training alone has a use for it, so not with a cache.
+          dropout: key for the dropout of LoRA, or one for each row; None = none. Training alone has a use for it, so
+            not with a cache.
 
         Raises:
           ValueError: dropout with a cache.
@@ -210,7 +211,7 @@ class CausalLM(nnx.Module):
 
             def apply(block, carry):
                 x, layer = carry
-                key = None if dropout is None else jax.random.fold_in(dropout, layer)
+                key = None if dropout is None else lora.folded(dropout, layer)
                 return block(x, rope, key_valid, dropout=key)[0], layer + 1
 
             return self.norm(layers.run(self.blocks, (embeds, 0), apply, remat=remat)[0]), None

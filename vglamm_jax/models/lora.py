@@ -36,12 +36,16 @@ class LoRALinear(nnx.Linear):
         self.lora_b = LoRAParam(jnp.zeros((lora.rank, outputs)))
 
     def __call__(self, x: jax.Array, dropout: jax.Array | None = None) -> jax.Array:
-        """[..., inputs] -> [..., outputs] in the dtype of the plain matrix; `dropout` is a key, None turns it off."""
+        """[..., inputs] -> [..., outputs] in the dtype of the plain matrix.
+
+        `dropout` is a key, or keys [B] for the rows of x [B, ..., inputs]: what is dropped of a row then depends on
+        its own key alone, not on the rows beside it. None turns it off.
+        """
         y = super().__call__(x)
         a, b = self.lora_a[...], self.lora_b[...]
         x = x.astype(a.dtype)
         if dropout is not None and self.lora.dropout:
-            keep = jax.random.bernoulli(jax.random.fold_in(dropout, self.salt), 1 - self.lora.dropout, x.shape)
+            keep = _kept(folded(dropout, self.salt), 1 - self.lora.dropout, x.shape)
             x = jnp.where(keep, x / (1 - self.lora.dropout), 0)
         return y + (x @ a @ b * self.lora.scale).astype(y.dtype)
 
@@ -50,6 +54,18 @@ class LoRALinear(nnx.Linear):
         kernel, a, b = (p[...].astype(jnp.float32) for p in (self.kernel, self.lora_a, self.lora_b))
         delta = jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
         return (kernel + self.lora.scale * delta).astype(self.kernel[...].dtype)
+
+
+def folded(keys: jax.Array, number: jax.Array | int) -> jax.Array:
+    """A key, or each of several, mixed with a number."""
+    fold = jax.random.fold_in
+    return jax.vmap(fold, (0, None))(keys, number) if keys.ndim else fold(keys, number)
+
+
+def _kept(keys: jax.Array, rate: float, shape: tuple[int, ...]) -> jax.Array:
+    if keys.ndim:
+        return jax.vmap(lambda key: _kept(key, rate, shape[1:]))(keys)
+    return jax.random.bernoulli(keys, rate, shape)
 
 
 def _initial_a(rngs: nnx.Rngs, shape: tuple[int, ...]) -> jax.Array:

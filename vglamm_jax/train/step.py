@@ -37,7 +37,8 @@ def make_step(cfg: TrainConfig, tx: optax.GradientTransformation, state: State) 
 
     @partial(jax.jit, donate_argnums=0, out_shardings=(places, places.step))
     def step(state: State, batch: Batch) -> tuple[State, Metrics]:
-        key = jax.random.fold_in(jax.random.key(cfg.seed), state.step)
+        # The one generator that gives each row the same whatever is beside it and wherever it is.
+        key = jax.random.fold_in(jax.random.key(cfg.seed, impl="threefry2x32"), state.step)
         grads, metrics = gradients(state.train, state.frozen, batch, cfg, key)
         norm = optax.global_norm(grads)
         updates, opt = tx.update(grads, state.opt, state.train)
@@ -54,29 +55,37 @@ def gradients(train: Any, frozen: Any, batch: Batch, cfg: TrainConfig, key: jax.
     """Gradient of the loss in `train`, and the losses, over all micro-batches of a batch.
 
     How many tokens and masks there are is known before the first one, so that each counts the same in whichever
-    micro-batch it is: four micro-batches give what one of four times the rows gives.
+    micro-batch it is: four micro-batches give what one of four times the rows gives. What dropout drops of a row
+    depends on `key` and the row's number alone, so that the same holds with it, on every mesh.
     """
     weights = losses.weights(batch, cfg)
+    rows = jnp.arange(len(batch.ids))
     if cfg.accumulate == 1:
-        return _of_one(train, frozen, batch, cfg, key, weights)
-    micro = jax.tree.map(lambda x: _micro_batches(x, cfg.accumulate), batch)
-    keys = jax.random.split(key, cfg.accumulate)
+        return _of_one(train, frozen, batch, cfg, _row_keys(key, rows), weights)
+    micro, rows = jax.tree.map(lambda x: _micro_batches(x, cfg.accumulate), (batch, rows))
+
+    def of_one(one):
+        return _of_one(train, frozen, one[0], cfg, _row_keys(key, one[1]), weights)
 
     def add(total, one):
-        grads, metrics = _of_one(train, frozen, one[0], cfg, one[1], weights)
+        grads, metrics = of_one(one)
         return jax.tree.map(jnp.add, total, (_placed(grads), metrics)), None
 
-    shapes = jax.eval_shape(lambda one, key: _of_one(train, frozen, one, cfg, key, weights), _first(micro), keys[0])
+    shapes = jax.eval_shape(of_one, _first((micro, rows)))
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-    return jax.lax.scan(add, (_placed(zeros[0]), zeros[1]), (micro, keys))[0]
+    return jax.lax.scan(add, (_placed(zeros[0]), zeros[1]), (micro, rows))[0]
 
 
-def _of_one(train, frozen, batch: Batch, cfg: TrainConfig, key, weights: dict[str, jax.Array]):
+def _row_keys(key: jax.Array, rows: jax.Array) -> jax.Array:
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, rows)
+
+
+def _of_one(train, frozen, batch: Batch, cfg: TrainConfig, keys: jax.Array, weights: dict[str, jax.Array]):
     """A micro-batch's share of gradient and losses; all shares add up to those of the batch."""
 
     def loss(train):
         model = trainable.join(_as(train, compute_dtype(cfg)), frozen)
-        sums, _ = forward(model, batch, cfg, key if _has_dropout(cfg) else None)
+        sums, _ = forward(model, batch, cfg, keys if _has_dropout(cfg) else None)
         return losses.total({name: (value, weights[name]) for name, (value, _) in sums.items()}, cfg)
 
     (_, metrics), grads = jax.value_and_grad(loss, has_aux=True)(train)
