@@ -19,6 +19,8 @@ WIDTHS = {"pred": 8, "bf16": 16, "token": 0, "opaque": 0}  # bits; of the others
 ARRAY = re.compile(r"([a-z]\w*)\[([\d,]*)\](\{[^{}]*\})?")
 CALLED = re.compile(r"\b(?:calls|body|to_apply|true_computation|false_computation)=%?([\w.\-]+)")
 HEAD = re.compile(r"^(?:ENTRY |%)", re.MULTILINE)  # of a computation
+CONTINUED = re.compile(r'\n(?="|\}\})')  # kernels bring metadata of several lines
+PACKAGE = "/vglamm_jax/"
 FAST_MEMORY = "S(1)"  # in a layout: the array is in the core's own memory, not in HBM
 
 
@@ -141,7 +143,7 @@ def parse(text: str) -> Module:
 
 def _computations(text: str) -> Iterator[tuple[str, bool, list[Instruction]]]:
     name, is_entry, body = "", False, []
-    for line in text.splitlines():
+    for line in CONTINUED.sub(" ", text).splitlines():
         if HEAD.match(line) and line.endswith("{"):
             is_entry = line.startswith("ENTRY ")
             name, body = line.removeprefix("ENTRY ").lstrip("%").split(" ", 1)[0], []
@@ -185,13 +187,22 @@ def _tables(text: str) -> dict[str, dict[int, str]]:
 
 
 def _frames(tables: dict[str, dict[int, str]]) -> dict[int, str]:
+    """Of each frame the innermost line of this package, or of all where none is."""
     files, places = tables.get("FileNames", {}), tables.get("FileLocations", {})
-    frames = {}
+    lines, parents = {}, {}
     for number, frame in tables.get("StackFrames", {}).items():
         place = places.get(_number("file_location_id", frame), "")
-        file = files.get(_number("file_name_id", place), "").strip('"')
-        frames[number] = f"{short(file)}:{_number('line', place)}" if file else ""
-    return frames
+        lines[number] = files.get(_number("file_name_id", place), "").strip('"'), _number("line", place)
+        parents[number] = _number("parent_frame_id", frame) - 1  # counted from 1, 0 is none
+    return {number: _shown(number, lines, parents) for number in lines}
+
+
+def _shown(number: int, lines: dict[int, tuple[str, int]], parents: dict[int, int]) -> str:
+    inner = number
+    while number in lines and PACKAGE not in lines[number][0]:
+        number = parents[number]
+    file, line = lines[number if number in lines else inner]
+    return f"{short(file)}:{line}" if file else ""
 
 
 def _number(field: str, text: str) -> int:
@@ -201,8 +212,8 @@ def _number(field: str, text: str) -> int:
 
 def short(file: str) -> str:
     """`vglamm_jax/models/llm.py` of a path to it, `jax/_src/nn/functions.py` of a library's."""
-    parts = file.split("/")
-    for start in ("site-packages", "vglamm_jax"):
-        if start in parts:
-            return "/".join(parts[len(parts) - parts[::-1].index(start) - (start == "vglamm_jax") :])
-    return parts[-1]
+    for start in (PACKAGE, "/site-packages/"):
+        _, found, rest = file.rpartition(start)
+        if found:
+            return f"{PACKAGE[1:]}{rest}" if start == PACKAGE else rest
+    return file.rpartition("/")[2]
