@@ -17,7 +17,7 @@ import logging
 import operator
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from vglamm_jax.config import to_json
 from vglamm_jax.convert import engine, manifest
 from vglamm_jax.convert.ahead import ahead
 from vglamm_jax.convert.checkpoint import Checkpoint, slots
+from vglamm_jax.convert.orbax_store import Store
 from vglamm_jax.convert.torch_io import LazyTensor
 
 DESCRIPTION = "vglamm.json"
@@ -61,10 +62,6 @@ class Leaf:
     def nbytes(self) -> int:
         return self.size * self.dtype.itemsize
 
-    @property
-    def stacked(self) -> bool:
-        return self.pieces[0][0] is not Ellipsis
-
 
 class LeafHandler(ocp.type_handlers.NumpyHandler):
     """Writes leaves as Orbax writes numpy arrays, one after the other; the next piece is made while one is written."""
@@ -93,8 +90,20 @@ def is_orbax(folder: str | Path) -> bool:
     return (epath.Path(folder) / DESCRIPTION).is_file()
 
 
-def write(checkpoint: Checkpoint, folder: Path, progress: engine.Progress | None = None) -> None:
-    """Writes the checkpoint into an existing, empty folder; memory holds a few tensors at a time."""
+def write(
+    checkpoint: Checkpoint,
+    folder: Path,
+    progress: engine.Progress | None = None,
+    arrays: Mapping[str, jax.Array] | None = None,
+) -> None:
+    """Writes the checkpoint into an existing, empty folder; memory holds a few tensors at a time.
+
+    Args:
+      arrays: parameters by path as they lie on devices. Every process of the run must call this with the same ones
+        and writes its own shards of them; all else is written by the first. Their tensors in `checkpoint` are not
+        read: checksums are made from what was written.
+    """
+    arrays = arrays or {}
     recorder, report = manifest.Recorder(), engine.Report(checkpoint.nbytes, progress)
     tensors = {name: report.watch(recorder.watch(name, t)) for name, t in checkpoint.tensors.items()}
     places: dict[str, list[engine.Slot]] = {}
@@ -102,16 +111,30 @@ def write(checkpoint: Checkpoint, folder: Path, progress: engine.Progress | None
         places.setdefault(slot.path, []).append(slot)
     # Orbax writes a tree in the order of its keys.
     in_order = sorted(((tuple(path.split("/")), found) for path, found in places.items()), key=operator.itemgetter(0))
-    placed = ahead({slot.key: tensors[slot.key] for _, found in in_order for slot in found})
-    _save(folder / "params", {path: _leaf(found, placed) for path, found in in_order})
+    streamed = [slot for path, found in in_order if "/".join(path) not in arrays for slot in found]
+    ready = ahead({slot.key: tensors[slot.key] for slot in streamed})
+    leaves = {
+        path: arrays[name] if (name := "/".join(path)) in arrays else _leaf(found, ready) for path, found in in_order
+    }
+    _save(folder / "params", leaves, {path: found[0].index is not None for path, found in in_order})
+    placed = {slot.key for _, found in in_order for slot in found}
     carried = {(name,): _carried(t) for name, t in tensors.items() if name not in placed}
     if carried:
         _save(folder / "extras", carried)
+    if jax.process_index() == 0:
+        written = Store(folder / "params")
+        for slot in (slot for path in arrays for slot in places[path]):
+            read_back = replace(checkpoint.tensors[slot.key], read=functools.partial(written.tensor, slot))
+            report.watch(recorder.watch(slot.key, read_back)).read()
+        _write_files(checkpoint, folder, recorder.entries)
+
+
+def _write_files(checkpoint: Checkpoint, folder: Path, entries: Mapping[str, manifest.Entry]) -> None:
     for name, path in checkpoint.files.items():
         target = folder / "files" / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)
-    manifest.write(folder, recorder.entries)
+    manifest.write(folder, entries)
     # Last, for a folder without it is not taken for a checkpoint.
     (folder / DESCRIPTION).write_text(json.dumps(_description(checkpoint), indent=1) + "\n", encoding="utf-8")
 
@@ -141,17 +164,22 @@ def _carried(tensor: LazyTensor) -> Leaf:
     return Leaf(tensor.shape, tensor.dtype, [(..., tensor.read)])
 
 
-def _save(folder: Path, leaves: Mapping[tuple[str, ...], Leaf]) -> None:
-    tree = nested(leaves)
-    registry = ocp.type_handlers.create_type_handler_registry((Leaf, LeafHandler()))
+def _save(
+    folder: Path,
+    leaves: Mapping[tuple[str, ...], Leaf | jax.Array],
+    stacked: Mapping[tuple[str, ...], bool] | None = None,
+) -> None:
+    handlers = ((Leaf, LeafHandler()), (jax.Array, ocp.type_handlers.ArrayHandler()))
+    registry = ocp.type_handlers.create_type_handler_registry(*handlers)
     # A stack is cut between its layers first.
-    args = jax.tree.map(
-        lambda leaf: ocp.SaveArgs(chunk_byte_size=CHUNK_BYTES, shard_axes=(0,) if leaf.stacked else ()), tree
-    )
+    args = {
+        path: ocp.SaveArgs(chunk_byte_size=CHUNK_BYTES, shard_axes=(0,) if (stacked or {}).get(path) else ())
+        for path in leaves
+    }
     with silent():
         handler = ocp.PyTreeCheckpointHandler(type_handler_registry=registry, use_zarr3=True, use_compression=False)
         with ocp.Checkpointer(handler) as checkpointer:
-            checkpointer.save(folder.absolute(), ocp.args.PyTreeSave(tree, save_args=args))
+            checkpointer.save(folder.absolute(), ocp.args.PyTreeSave(nested(leaves), save_args=nested(args)))
 
 
 @contextlib.contextmanager

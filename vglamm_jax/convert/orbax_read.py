@@ -10,13 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
-import tensorstore as ts
 from etils import epath
 
 from vglamm_jax.config import VideoGlammConfig, from_json
 from vglamm_jax.convert import engine, manifest
 from vglamm_jax.convert.checkpoint import Checkpoint, Sizes, slots
 from vglamm_jax.convert.orbax_io import DESCRIPTION, FORMAT, nested, silent
+from vglamm_jax.convert.orbax_store import Store, damaged
 from vglamm_jax.convert.torch_io import CheckpointError, LazyTensor
 from vglamm_jax.models import layers
 from vglamm_jax.models.videoglamm import VideoGlamm
@@ -61,7 +61,7 @@ def read(folder: Path) -> Checkpoint:
     params, extras = Store(folder / "params"), Store(folder / "extras")
     for name, tensor in promised.items():
         slot = places.get(name)
-        source = functools.partial(_read_slot, params, slot) if slot else functools.partial(extras.read, name)
+        source = functools.partial(params.tensor, slot) if slot else functools.partial(extras.read, name)
         promised[name] = LazyTensor(tensor.shape, tensor.dtype, _as(tensor.dtype, source), folder)
     return found
 
@@ -76,44 +76,6 @@ def _unread(name: str, entries: Mapping[str, manifest.Entry], folder: Path) -> L
 def _as(dtype: np.dtype, read: Callable[[], np.ndarray]) -> Callable[[], np.ndarray]:
     """A tensor in its own type: the stack it was kept in may have a wider one."""
     return lambda: read().astype(dtype, copy=False)
-
-
-def _read_slot(params: "Store", slot: engine.Slot) -> np.ndarray:
-    return slot.row.transform.to_torch(params.read(slot.path.replace("/", "."), slot.index))
-
-
-class Store:
-    """The arrays of one Orbax tree by name: Zarr inside a key-value store (OCDBT)."""
-
-    def __init__(self, folder: Path):
-        self.folder, self.context, self.opened = folder, ts.Context(), {}
-
-    def read(self, name: str, index: int | None = None) -> np.ndarray:
-        """An array, or the part of it at an index of its first axis, without reading the rest.
-
-        Raises:
-          CheckpointError: a file is missing or damaged.
-        """
-        try:
-            if name not in self.opened:
-                self.opened[name] = ts.open(self._spec(name), open=True, read=True, context=self.context).result()
-            stored = self.opened[name]
-            return np.asarray((stored if index is None else stored[index]).read().result())
-        except (OSError, ValueError) as error:
-            raise _damaged(self.folder, name, error) from error
-
-    def _spec(self, name: str) -> dict[str, Any]:
-        kvstore = {"driver": "ocdbt", "base": f"file://{self.folder.absolute()}/", "path": f"{name}/"}
-        return {"driver": "zarr3" if self.metadata.get("use_zarr3") else "zarr", "kvstore": kvstore}
-
-    @functools.cached_property
-    def metadata(self) -> dict[str, Any]:
-        return json.loads((self.folder / "_METADATA").read_text(encoding="utf-8"))
-
-
-def _damaged(folder: Path, name: str, error: Exception) -> CheckpointError:
-    reason = " ".join(str(error).split())[:200]
-    return CheckpointError(f"{folder}: {name} cannot be read ({reason}); copy or convert it again")
 
 
 def restore(
@@ -167,7 +129,7 @@ def restore_arrays(
                 folder, ocp.args.PyTreeRestore(item=item, restore_args=args, partial_restore=True)
             )
         except Exception as error:  # Orbax raises bare ones
-            raise _damaged(folder, "a parameter", error) from error
+            raise damaged(folder, "a parameter", error) from error
     return {path: functools.reduce(lambda node, part: node[part], key, tree) for path, key in keys.items()}
 
 
@@ -175,7 +137,7 @@ def _stored_shapes(checkpointer: ocp.Checkpointer, folder: epath.Path) -> dict[s
     try:
         tree = checkpointer.metadata(folder).item_metadata.tree
     except Exception as error:  # Orbax raises bare ones
-        raise _damaged(folder, "its metadata", error) from error
+        raise damaged(folder, "its metadata", error) from error
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
     return {"/".join(str(key.key) for key in path): tuple(leaf.shape) for path, leaf in leaves}
 

@@ -1,59 +1,92 @@
-"""The finished model as an Orbax folder of `vglamm convert`, which `vglamm ask --checkpoint` takes as it is."""
+"""The finished model as an Orbax folder of `vglamm convert`: to ask, to begin another run with, to turn into PyTorch.
 
-import json
-import shutil
+What was learnt is written in float32, by every process its own shards. What was frozen is taken from where the run
+began, tensor by tensor, as it is there: bit for bit and in its own type, although devices may hold it rounded to
+bfloat16. So are tensors that no forward pass here uses, and the files beside them. Only what was made at random and
+never learnt, as in toys, is written as devices hold it.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import jax
-import orbax.checkpoint as ocp
+import numpy as np
 from jax.experimental import multihost_utils
 
-from vglamm_jax.config import to_json
-from vglamm_jax.convert import engine
-from vglamm_jax.convert.checkpoint import Sizes
-from vglamm_jax.convert.orbax_io import CHUNK_BYTES, DESCRIPTION, FORMAT, nested, silent
-from vglamm_jax.models.videoglamm import VideoGlamm
+from vglamm_jax.convert import engine, orbax_io
+from vglamm_jax.convert.checkpoint import Checkpoint, slots
+from vglamm_jax.convert.convert import MARGIN
+from vglamm_jax.convert.from_model import checkpoint_of
+from vglamm_jax.convert.publish import publishing
+from vglamm_jax.convert.readers import companions
+from vglamm_jax.train import start
 from vglamm_jax.train.config import TrainConfig
+from vglamm_jax.train.state import State, model_of
+
+LONGEST = 4096  # bytes of a path
+OF_THE_MODEL = ("home/config.json", "home/generation_config.json")
 
 
-def export(model: VideoGlamm, cfg: TrainConfig, tokenizer: Path) -> Path:
-    """Writes workdir/model, every process its own shards; what was there is replaced when all is written."""
-    folder = (Path(cfg.workdir) / "model").absolute()
-    partial = folder.with_name("model.partial")
-    first = jax.process_index() == 0
-    if first:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-    _sync("export begins")
-    _params(model, partial / "params")
-    if first:
-        shutil.copytree(tokenizer, partial / "files" / "home")
-        (partial / DESCRIPTION).write_text(json.dumps(_description(cfg), indent=1) + "\n", encoding="utf-8")
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
-    _sync("export is done")
+def export(state: State, cfg: TrainConfig, tokenizer: Path) -> Path:
+    """Writes workdir/model; what was there is replaced when all is written.
+
+    Every process calls this. `tokenizer` is the folder that the run took it from.
+
+    Raises:
+      NoRoomError, FileNotFoundError, CheckpointError: the disk is full, or what the run began with is gone.
+    """
+    folder = Path(cfg.workdir).absolute() / "model"
+    found, arrays = finished(state, cfg, tokenizer)
+    with _published(folder, found.nbytes + MARGIN) as partial:
+        orbax_io.write(found, partial, arrays=arrays)
     return folder
 
 
-def _params(model: VideoGlamm, folder: Path) -> None:
-    tree = nested({tuple(path.split("/")): leaf for path, leaf in engine.leaves(model).items()})
-    args = jax.tree.map(lambda _: ocp.SaveArgs(chunk_byte_size=CHUNK_BYTES), tree)
-    with silent(), ocp.Checkpointer(ocp.PyTreeCheckpointHandler(use_zarr3=True)) as checkpointer:
-        checkpointer.save(folder, ocp.args.PyTreeSave(tree, save_args=args))
+def finished(state: State, cfg: TrainConfig, tokenizer: Path) -> tuple[Checkpoint, dict[str, jax.Array]]:
+    """The model as a checkpoint, and by path those of its parameters that have to be written from devices."""
+    model, learnt = model_of(state), set(engine.leaves(state.train))
+    parameters, began = engine.leaves(model), start.carried(cfg)
+    whole = checkpoint_of(model, cfg.model, began, tokenizer)
+    before = began.tensors if began is not None else {}
+
+    def changed(slot: engine.Slot) -> bool:
+        return slot.path in learnt or slot.key not in before or before[slot.key].shape != slot.torch_shape
+
+    places = slots(whole)
+    arrays = {slot.path: parameters[slot.path] for slot in places if changed(slot)}
+    kept = {slot.key: before[slot.key] for slot in places if slot.path not in arrays}
+    return replace(whole, tensors=whole.tensors | kept, files=_files(began, tokenizer)), arrays
 
 
-def _description(cfg: TrainConfig) -> dict:
-    model = cfg.model
-    sizes = Sizes(clip=model.clip, internvideo2=model.internvideo2, llm=model.llm, sam2=model.sam2)
-    return {
-        "format": FORMAT,
-        "sizes": to_json(sizes),
-        "model": to_json(model),
-        "layouts": {"home": {"layout": "videoglamm"}},
-        "tensors": [],
-    }
+def _files(began: Checkpoint | None, tokenizer: Path) -> dict[str, Path]:
+    """What lay beside the weights; a language model's own config is not that of the whole model."""
+    before = dict(began.files) if began is not None else {}
+    if began is not None and began.model is None:
+        before = {name: path for name, path in before.items() if name not in OF_THE_MODEL}
+    spoken = companions({"home": tokenizer})
+    return before | {name: path for name, path in spoken.items() if name not in OF_THE_MODEL}
 
 
-def _sync(name: str) -> None:
+@contextlib.contextmanager
+def _published(folder: Path, needed_bytes: int) -> Iterator[Path]:
+    """The same empty folder for all processes, made and put in place by the first."""
+    if jax.process_index() == 0:
+        with publishing(folder, overwrite=True, needed_bytes=needed_bytes) as partial:
+            partial.mkdir()
+            yield _told(partial)
+    else:
+        yield _told(Path())
     if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(name)
+        multihost_utils.sync_global_devices("the model is in place")
+
+
+def _told(path: Path) -> Path:
+    """What the first process says."""
+    if jax.process_count() == 1:
+        return path
+    name = np.zeros(LONGEST, np.uint8)
+    name[: len(str(path).encode())] = np.frombuffer(str(path).encode(), np.uint8)
+    heard = np.asarray(multihost_utils.broadcast_one_to_all(name))
+    return Path(heard.tobytes().rstrip(b"\0").decode())

@@ -1,7 +1,9 @@
 """The model before the first step: its weights from a checkpoint, from parts that replace some, or at random."""
 
 import dataclasses
+import functools
 import math
+import tempfile
 import zlib
 from pathlib import Path
 
@@ -13,8 +15,10 @@ from etils import epath
 from flax import nnx
 from jax.sharding import Mesh
 
-from vglamm_jax.config import VideoGlammConfig, from_json
-from vglamm_jax.convert import engine, orbax_read
+from vglamm_jax.config import LoraConfig, VideoGlammConfig, from_json
+from vglamm_jax.convert import engine, manifest, orbax_read
+from vglamm_jax.convert.checkpoint import Checkpoint
+from vglamm_jax.convert.kinds import open_checkpoint
 from vglamm_jax.convert.load import load
 from vglamm_jax.convert.orbax_io import is_orbax, silent
 from vglamm_jax.convert.torch_io import CheckpointError
@@ -23,25 +27,50 @@ from vglamm_jax.models import layers, lora
 from vglamm_jax.models.videoglamm import VideoGlamm
 from vglamm_jax.sharding import shardings
 from vglamm_jax.train.config import TrainConfig
+from vglamm_jax.train.places import in_bucket
 from vglamm_jax.train.state import placed, placed_tree
+from vglamm_jax.train.trainable import group_of
+
+LONGEST = 500  # characters of an error; a model of other sizes differs in every name
 
 
 def starting_model(cfg: TrainConfig, mesh: Mesh) -> VideoGlamm:
     """Float32, on the mesh by `sharding.RULES`; each process reads or makes its own shards.
 
     Raises:
-      FileNotFoundError, CheckpointError: what is missing or does not fit, and what to do.
+      FileNotFoundError, CheckpointError: what is missing or does not fit, and what to do; one line.
     """
-    stored = _stored_config(cfg)
-    model = _random(stored, mesh, cfg.seed) if cfg.start.checkpoint is None else _loaded(cfg, stored, mesh)
-    for folder in cfg.start.parts:
-        if stored.llm.lora is None and cfg.model.llm.lora is not None and _holds_lora(folder):
-            stored = cfg.model
-            model = _with_lora(model, cfg, mesh)
-        model = _with_part(model, folder, mesh)
+    try:
+        stored = _stored_config(cfg)
+        model = _begun(cfg, stored, mesh)
+        for folder in cfg.start.parts:
+            if _stored_lora(folder, cfg) is not None and stored.llm.lora is None:
+                stored, model = cfg.model, _with_lora(model, cfg, mesh)
+            model = _with_part(model, folder, mesh)
+    except CheckpointError as error:
+        text = " ".join(str(error).split())
+        raise CheckpointError(text if len(text) <= LONGEST else f"{text[:LONGEST]} ...") from error
     if stored.llm.lora is None and cfg.model.llm.lora is not None:
         model = _with_lora(model, cfg, mesh)
     return model
+
+
+def carried(cfg: TrainConfig) -> Checkpoint | None:
+    """All that the run begins with as tensors not yet read, those of later parts instead of earlier ones.
+
+    None where everything is made at random.
+
+    Raises:
+      FileNotFoundError, CheckpointError: it is not there any more.
+    """
+    start, found = cfg.start, []
+    if start.checkpoint is not None:
+        given = [path for path in (start.checkpoint, start.clip, start.internvideo2, start.sam2) if path is not None]
+        found = [open_checkpoint(given, _stored_config(cfg)).checkpoint]
+    found += [orbax_read.read(Path(folder)) for folder in start.parts]
+    return (
+        functools.reduce(lambda a, b: dataclasses.replace(a, tensors=a.tensors | b.tensors), found) if found else None
+    )
 
 
 def tokenizer_folder(cfg: TrainConfig) -> Path:
@@ -53,7 +82,8 @@ def tokenizer_folder(cfg: TrainConfig) -> Path:
     if cfg.start.tokenizer is not None:
         return Path(cfg.start.tokenizer)
     if cfg.start.checkpoint is None:
-        folder = Path(cfg.workdir) / "tokenizer"
+        home = tempfile.mkdtemp(prefix="vglamm-") if in_bucket(cfg.workdir) else cfg.workdir
+        folder = Path(home) / "tokenizer"
         if (folder / "tokenizer.model").is_file():
             return folder
         return tiny_tokenizer(folder, cfg.model.llm.vocab)
@@ -67,39 +97,59 @@ def _stored_config(cfg: TrainConfig) -> VideoGlammConfig:
     """The model as the checkpoint holds it: without LoRA, unless it was trained with it before.
 
     Raises:
-      CheckpointError: it has LoRA, which this run would lose.
+      CheckpointError: it has another LoRA, or one that this run would lose.
     """
     folder = cfg.start.checkpoint
-    if folder is not None and is_orbax(folder):
-        said = orbax_read.describe(folder)["model"]
-        if said is not None and from_json(VideoGlammConfig, said).llm.lora is not None:
-            if cfg.model.llm.lora is None:
-                raise CheckpointError(
-                    f"{folder}: has LoRA; set model.llm.lora, or merge it: vglamm convert --merge-lora"
-                )
-            return cfg.model
+    if folder is not None and is_orbax(folder) and _stored_lora(folder, cfg) is not None:
+        return cfg.model
     return dataclasses.replace(cfg.model, llm=dataclasses.replace(cfg.model.llm, lora=None))
 
 
-def _loaded(cfg: TrainConfig, stored: VideoGlammConfig, mesh: Mesh) -> VideoGlamm:
-    start, places = cfg.start, shardings(layers.abstract(VideoGlamm, stored), mesh)
-    return load(
-        start.checkpoint,
-        start.clip,
-        start.internvideo2,
-        start.sam2,
-        stored,
-        dtype="float32",
-        shardings=places,
-    )[0]
+def _stored_lora(folder: str, cfg: TrainConfig) -> LoraConfig | None:
+    """The LoRA in an Orbax folder, which must be that of the config but for its dropout."""
+    said, wanted = (orbax_read.describe(folder)["sizes"]["llm"] or {}).get("lora"), cfg.model.llm.lora
+    if said is None:
+        return None
+    if wanted is None:
+        raise CheckpointError(f"{folder}: has LoRA; set model.llm.lora, or merge it: vglamm convert --merge-lora")
+    found = dataclasses.replace(from_json(LoraConfig, said), dropout=wanted.dropout)
+    if found != dataclasses.replace(wanted, targets=tuple(wanted.targets)):
+        raise CheckpointError(
+            f"{folder}: its LoRA has {_of(found)}; model.llm.lora has {_of(wanted)}: make them the same, or merge it: "
+            "vglamm convert --merge-lora"
+        )
+    return found
+
+
+def _of(lora: LoraConfig) -> str:
+    return f"rank {lora.rank}, alpha {lora.alpha:g}, targets {','.join(lora.targets)}" + ", rslora" * lora.rslora
+
+
+def _begun(cfg: TrainConfig, stored: VideoGlammConfig, mesh: Mesh) -> VideoGlamm:
+    """The model before parts replace anything."""
+    start, module = cfg.start, layers.abstract(VideoGlamm, stored)
+    if start.checkpoint is None:
+        return _filled(module, {}, mesh, cfg.seed)
+    if is_orbax(start.checkpoint) and orbax_read.describe(start.checkpoint)["model"] is None:
+        _all_learnt_or_there(cfg, module)
+        return _filled(module, _restored(start.checkpoint, module, mesh), mesh, cfg.seed)
+    towers = start.clip, start.internvideo2, start.sam2
+    return load(start.checkpoint, *towers, stored, dtype="float32", shardings=shardings(module, mesh))[0]
+
+
+def _all_learnt_or_there(cfg: TrainConfig, module: VideoGlamm) -> None:
+    """A folder of towers and a language model holds no adapters: they must be learnt, or come from parts."""
+    there = set().union(*map(_stored, (cfg.start.checkpoint, *cfg.start.parts)))
+    lost = [path for path in engine.leaves(module) if path not in there and not group_of(path, cfg.trainable)]
+    if lost:
+        raise CheckpointError(
+            f"{cfg.start.checkpoint}: has no {manifest.listed(lost, 3)}, and they do not train; name what holds them "
+            "in start.parts, or their group in trainable"
+        )
 
 
 def _with_lora(model: VideoGlamm, cfg: TrainConfig, mesh: Mesh) -> VideoGlamm:
     return placed_tree(lora.attach(model, cfg.model.llm.lora, nnx.Rngs(cfg.seed)), mesh)
-
-
-def _holds_lora(folder: str) -> bool:
-    return any("lora_a" in name for name in _stored(folder))
 
 
 def _with_part(model: VideoGlamm, folder: str, mesh: Mesh) -> VideoGlamm:
@@ -108,15 +158,20 @@ def _with_part(model: VideoGlamm, folder: str, mesh: Mesh) -> VideoGlamm:
     Raises:
       CheckpointError: the folder holds something of another shape, or nothing of this model.
     """
-    stored, wanted = _stored(folder), engine.leaves(model)
-    shared = {path: x for path, x in wanted.items() if path in stored}
-    if not shared:
+    arrays = _restored(folder, model, mesh)
+    if not arrays:
         raise CheckpointError(f"{folder}: holds no parameter of this model; give an Orbax folder of `vglamm convert`")
-    places = engine.leaves(shardings(model, mesh))
-    shapes = {path: jax.ShapeDtypeStruct(x.shape, jnp.float32) for path, x in shared.items()}
-    arrays = orbax_read.restore_arrays(epath.Path(folder) / "params", shapes, {path: places[path] for path in shared})
-    leaves = [arrays.get(path, leaf) for path, leaf in wanted.items()]
+    leaves = [arrays.get(path, leaf) for path, leaf in engine.leaves(model).items()]
     return jax.tree.unflatten(jax.tree.structure(model), leaves)
+
+
+def _restored(folder: str, model: VideoGlamm, mesh: Mesh) -> dict[str, jax.Array]:
+    """By path what an Orbax folder holds of a model, float32 and in place."""
+    there, places = _stored(folder), engine.leaves(shardings(model, mesh))
+    shapes = {
+        path: jax.ShapeDtypeStruct(x.shape, jnp.float32) for path, x in engine.leaves(model).items() if path in there
+    }
+    return orbax_read.restore_arrays(epath.Path(folder) / "params", shapes, {path: places[path] for path in shapes})
 
 
 def _stored(folder: str) -> set[str]:
@@ -127,18 +182,19 @@ def _stored(folder: str) -> set[str]:
     return {"/".join(str(key.key) for key in path) for path, _ in jax.tree_util.tree_flatten_with_path(tree)[0]}
 
 
-def _random(cfg: VideoGlammConfig, mesh: Mesh, seed: int) -> VideoGlamm:
-    """Made array by array on the host, from the seed and the array's name alone: the same on every mesh.
+def _filled(module: VideoGlamm, found: dict[str, jax.Array], mesh: Mesh, seed: int) -> VideoGlamm:
+    """The model with arrays found, the others made on the host from the seed and their names alone, one by one.
 
-    One jitted initialiser would do, too, but compiles two minutes even for a toy.
+    So they are the same on every mesh. One jitted initialiser would do, too, but compiles two minutes even for a toy.
     """
-    module = layers.abstract(VideoGlamm, cfg)
 
     def make(path: str, shape: tuple[int, ...], place) -> jax.Array:
         return placed(_initial(path, shape, np.random.default_rng((seed, zlib.crc32(path.encode())))), place)
 
     places = engine.leaves(shardings(module, mesh))
-    leaves = [make(path, x.shape, places[path]) for path, x in engine.leaves(module).items()]
+    leaves = [
+        found[path] if path in found else make(path, x.shape, places[path]) for path, x in engine.leaves(module).items()
+    ]
     return jax.tree.unflatten(jax.tree.structure(module), leaves)
 
 

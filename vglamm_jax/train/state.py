@@ -5,6 +5,8 @@ placing follows `sharding.RULES`, and no process ever holds more of a tree than 
 """
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -108,8 +110,11 @@ def _cast(tree: Any, dtype: jnp.dtype, mesh: Mesh) -> Any:
     """Floating arrays as `dtype`; what was there before is given up, array by array."""
 
     def cast(x: jax.Array, place: NamedSharding) -> jax.Array:
-        if x.dtype == _dtype(x, dtype):
-            return x
-        return jax.jit(lambda x: x.astype(dtype), out_shardings=place, donate_argnums=0)(x)
+        return x if x.dtype == _dtype(x, dtype) else _caster(dtype, place)(x)
 
     return jax.tree.map(cast, tree, shardings(tree, mesh))
+
+
+@functools.cache  # or arrays of the same shape would be compiled for one by one
+def _caster(dtype: jnp.dtype, place: NamedSharding) -> Callable[[jax.Array], jax.Array]:
+    return jax.jit(lambda x: x.astype(dtype), out_shardings=place, donate_argnums=0)
