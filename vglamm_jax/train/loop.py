@@ -3,8 +3,11 @@
 import contextlib
 import dataclasses
 import json
+import signal
+import threading
 import time
 from collections import deque
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -17,14 +20,13 @@ from vglamm_jax.convert.engine import leaves
 from vglamm_jax.data.tokenizer import load_tokenizer
 from vglamm_jax.models import layers
 from vglamm_jax.models.videoglamm import VideoGlamm
-from vglamm_jax.train import export, feed, flops, mesh, places, start, trainable
+from vglamm_jax.train import export, feed, flops, mesh, start, trainable
 from vglamm_jax.train import state as states
 from vglamm_jax.train.checkpoint import Checkpoints
 from vglamm_jax.train.config import TrainConfig
 from vglamm_jax.train.evaluate import Evaluation, batch_frames
 from vglamm_jax.train.metrics import Rates, Writer, device_memory, line, say
 from vglamm_jax.train.optimizer import optimizer
-from vglamm_jax.train.preemption import Preemption
 from vglamm_jax.train.state import State
 from vglamm_jax.train.step import make_step
 
@@ -41,24 +43,20 @@ class Outcome:
     finished: bool
 
 
-def train(cfg: TrainConfig, preemption: Preemption | None = None) -> Outcome:
+def train(cfg: TrainConfig) -> Outcome:
     """Trains, or goes on training, until `cfg.steps` or until the process is told to end (SIGTERM).
-
-    `preemption`: the one that listens already, where the caller has one.
 
     Raises:
       ValueError, OSError: the config cannot work; before the first step, in one line.
       NotFinite: the run diverged. Nothing of the bad step is kept.
     """
-    if preemption is None:
-        with Preemption() as preemption:
-            return train(cfg, preemption)
-    run = Run(cfg)
-    with jax.set_mesh(run.mesh), contextlib.closing(run):
-        return _steps(run, preemption)
+    with Preemption() as preemption:
+        run = Run(cfg)
+        with jax.set_mesh(run.mesh), contextlib.closing(run):
+            return _steps(run, preemption)
 
 
-def _steps(run: "Run", preemption: Preemption) -> Outcome:
+def _steps(run: "Run", preemption: "Preemption") -> Outcome:
     cfg, state = run.cfg, run.state
     for step in range(int(state.step), cfg.steps):
         # Preemption first: seconds count. The state is that of `step` updates and the stream waits at batch `step`.
@@ -76,7 +74,6 @@ def _steps(run: "Run", preemption: Preemption) -> Outcome:
         batch, numbers = run.draw()
         # Dispatch only: the devices work while the next lines look at the step before.
         state, metrics = run.step(state, batch)
-        preemption.begun.set()
         run.pending.append((step, metrics, numbers, batch.ids.shape[1], batch_frames(batch)))
         # One step behind, so that the devices always have work: what is read here is already there.
         if len(run.pending) > 1:
@@ -100,7 +97,6 @@ class Run:
     def __init__(self, cfg: TrainConfig):
         self.cfg = cfg
         # What costs nothing to check: sizes, names, folders.
-        places.check(cfg)
         self.mesh: Mesh = mesh.make_mesh(cfg.mesh)
         mesh.check_batch(cfg, self.mesh)
         trainable.check(layers.abstract(VideoGlamm, cfg.model), cfg.trainable)
@@ -124,8 +120,7 @@ class Run:
         self.pending: deque[tuple[int, dict, np.ndarray, int, int]] = deque()
         self.rates = Rates()
         if jax.process_index() == 0:
-            config = json.dumps(to_json(cfg), indent=1) + "\n"
-            (places.place(cfg.workdir) / "config.json").write_text(config)
+            (Path(cfg.workdir) / "config.json").write_text(json.dumps(to_json(cfg), indent=1) + "\n", encoding="utf-8")
 
     def draw(self) -> tuple[Any, np.ndarray]:
         """The next batch; what the loop waits for here, the devices may be waiting for, too."""
@@ -155,7 +150,7 @@ class Run:
 
     def _stop(self, step: int, values: dict[str, float], numbers: np.ndarray) -> None:
         """Every process writes the rows it had; the checkpoint before is where to look from."""
-        path = places.place(self.cfg.workdir) / f"not_finite_{jax.process_index()}.json"
+        path = Path(self.cfg.workdir) / f"not_finite_{jax.process_index()}.json"
         records = self.feed.records(numbers)
         path.write_text(json.dumps({"step": step, "metrics": values, "rows": records}, indent=1) + "\n")
         raise NotFinite(
@@ -185,6 +180,29 @@ class Run:
             self.evaluation.close()
 
 
+class Preemption:
+    """Whether the machine is about to be taken away (SIGTERM).
+
+    Several processes must stop at the same step: JAX's own handler tells all of them of one's notice, and after which
+    step to stop.
+    """
+
+    def __init__(self):
+        self.told, self.before = threading.Event(), None
+
+    def __enter__(self) -> "Preemption":
+        if jax.process_count() == 1 and threading.current_thread() is threading.main_thread():
+            self.before = signal.signal(signal.SIGTERM, lambda *_: self.told.set())
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self.before is not None:
+            signal.signal(signal.SIGTERM, self.before)
+
+    def reached(self, step: int) -> bool:
+        return self.told.is_set() or (jax.process_count() > 1 and multihost_utils.reached_preemption_sync_point(step))
+
+
 def _once(make) -> Any:
     """What `make` gives, made by the first process before the others look."""
     if jax.process_index() == 0:
@@ -200,7 +218,6 @@ def describe(cfg: TrainConfig) -> str:
     Raises:
       ValueError, OSError: as `train`, for everything but the weights.
     """
-    places.check(cfg)
     devices = mesh.make_mesh(cfg.mesh)
     mesh.check_batch(cfg, devices)
     shapes = layers.abstract(VideoGlamm, cfg.model)
