@@ -20,6 +20,7 @@ import orbax.checkpoint as ocp
 from vglamm_jax.config import to_json
 from vglamm_jax.convert.orbax_io import silent
 from vglamm_jax.train.config import TrainConfig
+from vglamm_jax.train.places import place
 from vglamm_jax.train.state import State, named, renamed
 
 LEARNT = ("step", "train", "opt", "ema")
@@ -34,7 +35,7 @@ class Checkpoints:
     """The checkpoints of one run; newest first, so many are kept."""
 
     def __init__(self, cfg: TrainConfig):
-        self.cfg, self.folder = cfg, Path(cfg.workdir).absolute() / "checkpoints"
+        self.cfg, self.folder = cfg, place(cfg.workdir) / "checkpoints"
         options = ocp.CheckpointManagerOptions(
             max_to_keep=cfg.keep,
             cleanup_tmp_directories=True,  # of a run that was killed while it wrote

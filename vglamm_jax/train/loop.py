@@ -7,7 +7,6 @@ import signal
 import threading
 import time
 from collections import deque
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -20,7 +19,7 @@ from vglamm_jax.convert.engine import leaves
 from vglamm_jax.data.tokenizer import load_tokenizer
 from vglamm_jax.models import layers
 from vglamm_jax.models.videoglamm import VideoGlamm
-from vglamm_jax.train import export, feed, flops, mesh, start, trainable
+from vglamm_jax.train import export, feed, flops, mesh, places, start, trainable
 from vglamm_jax.train import state as states
 from vglamm_jax.train.checkpoint import Checkpoints
 from vglamm_jax.train.config import TrainConfig
@@ -97,6 +96,7 @@ class Run:
     def __init__(self, cfg: TrainConfig):
         self.cfg = cfg
         # What costs nothing to check: sizes, names, folders.
+        places.check(cfg)
         self.mesh: Mesh = mesh.make_mesh(cfg.mesh)
         mesh.check_batch(cfg, self.mesh)
         trainable.check(layers.abstract(VideoGlamm, cfg.model), cfg.trainable)
@@ -120,7 +120,8 @@ class Run:
         self.pending: deque[tuple[int, dict, np.ndarray, int, int]] = deque()
         self.rates = Rates()
         if jax.process_index() == 0:
-            (Path(cfg.workdir) / "config.json").write_text(json.dumps(to_json(cfg), indent=1) + "\n", encoding="utf-8")
+            config = json.dumps(to_json(cfg), indent=1) + "\n"
+            (places.place(cfg.workdir) / "config.json").write_text(config)
 
     def draw(self) -> tuple[Any, np.ndarray]:
         """The next batch; what the loop waits for here, the devices may be waiting for, too."""
@@ -150,7 +151,7 @@ class Run:
 
     def _stop(self, step: int, values: dict[str, float], numbers: np.ndarray) -> None:
         """Every process writes the rows it had; the checkpoint before is where to look from."""
-        path = Path(self.cfg.workdir) / f"not_finite_{jax.process_index()}.json"
+        path = places.place(self.cfg.workdir) / f"not_finite_{jax.process_index()}.json"
         records = self.feed.records(numbers)
         path.write_text(json.dumps({"step": step, "metrics": values, "rows": records}, indent=1) + "\n")
         raise NotFinite(
@@ -218,6 +219,7 @@ def describe(cfg: TrainConfig) -> str:
     Raises:
       ValueError, OSError: as `train`, for everything but the weights.
     """
+    places.check(cfg)
     devices = mesh.make_mesh(cfg.mesh)
     mesh.check_batch(cfg, devices)
     shapes = layers.abstract(VideoGlamm, cfg.model)

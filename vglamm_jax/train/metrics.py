@@ -11,6 +11,8 @@ import jax
 import numpy as np
 from PIL import Image
 
+from vglamm_jax.train.places import Mirror, in_bucket, place
+
 
 class Writer:
     """Appends to workdir/metrics.jsonl and to TensorBoard's event files; silent on all processes but the first.
@@ -20,9 +22,13 @@ class Writer:
     """
 
     def __init__(self, workdir: str | Path, tensorboard: bool = True):
-        self.folder, self.events, self.lines = Path(workdir), None, None
+        self.folder, self.events, self.lines, self.mirror = Path(workdir), None, None, None
         writer = _tensorboard() if tensorboard else None
         if jax.process_index() == 0:
+            if in_bucket(workdir):
+                self.mirror = Mirror(place(workdir))
+                self.mirror.bring("metrics.jsonl")
+                self.folder = self.mirror.here
             self.folder.mkdir(parents=True, exist_ok=True)
             self.lines = (self.folder / "metrics.jsonl").open("a", encoding="utf-8")
             self.events = writer(str(self.folder / "tensorboard")) if writer else None
@@ -37,6 +43,7 @@ class Writer:
             for name, value in known.items():
                 self.events.add_scalar(name, value, step)
             self.events.flush()
+        self._follow()
 
     def picture(self, step: int, name: str, pixels: np.ndarray) -> None:
         """uint8 [H, W, 3] to workdir/samples/<step>_<name>.png."""
@@ -47,10 +54,20 @@ class Writer:
         if self.events is not None:
             self.events.add_image(f"samples/{name}", pixels, step, dataformats="HWC")
 
+    def _follow(self) -> None:
+        """A bucket that does not answer for a while must not end a run: the next minute tries again."""
+        try:
+            if self.mirror is not None:
+                self.mirror.copy()
+        except Exception as error:  # gcsfs raises its own, and those of what it is made of
+            say(f"{self.mirror.there}: metrics not copied ({' '.join(str(error).split())[:200]}); trying again")
+
     def close(self) -> None:
         for sink in (self.lines, self.events):
             if sink is not None:
                 sink.close()
+        if self.mirror is not None:
+            self.mirror.close()
 
 
 def _tensorboard() -> Any:

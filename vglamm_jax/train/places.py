@@ -1,0 +1,81 @@
+"""Folders of a run: on a disk, or in a bucket (gs://...), where nothing can be appended to or renamed."""
+
+import importlib.util
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+from etils import epath
+
+from vglamm_jax.train.config import TrainConfig
+
+BUCKET = "gs://"
+SECONDS = 60.0  # between two copies to a bucket
+
+
+def in_bucket(where: str | os.PathLike) -> bool:
+    return os.fspath(where).startswith(BUCKET)
+
+
+def place(where: str | os.PathLike) -> epath.Path:
+    """Absolute; epath's own `absolute` takes an address of a bucket for a relative path."""
+    return epath.Path(where if in_bucket(where) else os.path.abspath(where))
+
+
+def check(cfg: TrainConfig) -> None:
+    """Before anything is opened: only the run's own folder may be in a bucket.
+
+    Raises:
+      ValueError: data or weights are to be read from a bucket.
+      ModuleNotFoundError: the run's folder is in one, and what reads buckets is not installed.
+    """
+    start = cfg.start
+    read = {"built": cfg.built, "start.checkpoint": start.checkpoint, "start.tokenizer": start.tokenizer}
+    read |= {"start.clip": start.clip, "start.internvideo2": start.internvideo2, "start.sam2": start.sam2}
+    read |= {f"start.parts.{i}": folder for i, folder in enumerate(start.parts)}
+    read |= {f"files.{i}.path": files.path for i, files in enumerate((*cfg.files, *cfg.evaluation.files))}
+    for field, folder in read.items():
+        if folder is not None and in_bucket(folder):
+            raise ValueError(
+                f"{field}={folder}: is read from a disk; copy it to each machine (launch/tpu_vm.sh --copy) or mount it"
+            )
+    if in_bucket(cfg.workdir) and not any(map(importlib.util.find_spec, ("gcsfs", "tensorflow"))):
+        raise ModuleNotFoundError(f"workdir={cfg.workdir}: needs gcsfs; pip install vglamm_jax[tpu]")
+
+
+class Mirror:
+    """A folder on this machine, `here`, whose files are copied to a bucket when they have changed.
+
+    What appends to files (metrics, TensorBoard) writes here; the bucket follows within a minute, and at the end.
+    """
+
+    def __init__(self, there: epath.Path):
+        self.there, self.here = there, Path(tempfile.mkdtemp(prefix="vglamm-"))
+        self.copied: dict[Path, tuple[int, int]] = {}
+        self.last = time.monotonic()
+
+    def bring(self, name: str) -> None:
+        """A file of the bucket to go on with, if it is there."""
+        if (self.there / name).exists():
+            (self.here / name).write_bytes((self.there / name).read_bytes())
+
+    def copy(self, now: bool = False) -> None:
+        """What has changed to the bucket, unless that was less than a minute ago.
+
+        Raises:
+          OSError: the bucket cannot be written to.
+        """
+        if not now and time.monotonic() - self.last < SECONDS:
+            return
+        self.last = time.monotonic()
+        for path in sorted(self.here.rglob("*")):
+            state = path.stat().st_size, path.stat().st_mtime_ns
+            if path.is_file() and self.copied.get(path) != state:
+                (self.there / path.relative_to(self.here)).write_bytes(path.read_bytes())
+                self.copied[path] = state
+
+    def close(self) -> None:
+        self.copy(now=True)
+        shutil.rmtree(self.here)
