@@ -28,6 +28,7 @@ FREE = {
 }
 FREE_CALLS = ("AllocateBuffer", "ConcatBitcast", "Sharding", "MoveToHost", "MoveToDevice")
 BESIDE = ("copy-start", "slice-start", "dynamic-slice-start", "dynamic-update-slice-start", "async-start")
+COPIES = ("copy", "reshape", "concatenate", "slice", "dynamic-slice", "dynamic-update-slice")
 NEGLIGIBLE = 2**14  # bytes: work on scalars and the like
 
 
@@ -64,6 +65,9 @@ class Charges:
             moved = between_slices(self.chip, instruction)
             return [Charge(moved.seconds, moved.network, transfer=moved, waited=instruction.name)]
         if opcode in BESIDE:
+            found = [i for i in self._fused(instruction) if i.opcode in KINDS] if opcode == "async-start" else []
+            if found:
+                return [self._sending(collective, instruction.name) for collective in found]
             size = max((array.bytes for array in instruction.arrays[1:]), default=0)
             return [Charge(size / self.chip.hbm_speed, "HBM", waited=instruction.name)]
         inside = self._inside(instruction) if opcode == "fusion" else []
@@ -118,15 +122,7 @@ class Charges:
             return [Charge(flops / (self.chip.flops * KERNEL_EFFICIENCY))]
         if instruction.bytes <= NEGLIGIBLE or (instruction.opcode == "fusion" and self.ends(instruction) is not None):
             return []
-        copies = instruction.opcode in (
-            "copy",
-            "dynamic-update-slice",
-            "slice",
-            "dynamic-slice",
-            "reshape",
-            "concatenate",
-        )
-        return [Charge(self._memory(home, instruction), unknown=not copies)]
+        return [Charge(self._memory(home, instruction), unknown=instruction.opcode not in COPIES)]
 
     def _memory(self, home: Computation, instruction: Instruction) -> float:
         """Seconds to read and write it in HBM; of an update in place, only what is new."""

@@ -38,6 +38,15 @@ class Operation:
 
 
 @dataclasses.dataclass(frozen=True)
+class File:
+    """All that a Python file of this package asked for in a step, in seconds; "" is what nobody asked for by name."""
+
+    name: str
+    compute: float
+    sending: float
+
+
+@dataclasses.dataclass(frozen=True)
 class Sent:
     """All collectives of a kind in a step, for one chip."""
 
@@ -57,7 +66,7 @@ class Costs:
       estimated_here: the part of `compute` that the compiler does not estimate.
       overlapped: of the whole step where transfers overlap as scheduled.
       copied: what the copies between HBM and the core's memory, beside the core, would take alone.
-      operations: the most expensive first.
+      files: the most expensive first, as are operations.
       notes: what was assumed where the text does not tell.
     """
 
@@ -66,6 +75,7 @@ class Costs:
     overlapped: float
     copied: float
     collectives: tuple[Sent, ...]
+    files: tuple[File, ...]
     operations: tuple[Operation, ...]
     notes: tuple[str, ...]
 
@@ -92,6 +102,19 @@ def costs(text: str, chip: Chip, devices: Sequence[Any], most: int = 10) -> Cost
     ledger = _Ledger(parse(text), Network(chip, devices))
     ledger.walk(ledger.module.entry, 1)
     return ledger.costs(most)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Spent:
+    """One charge of an instruction, for all its runs."""
+
+    instruction: Instruction
+    charge: Charge
+    runs: int
+
+    @property
+    def seconds(self) -> float:
+        return self.charge.seconds * self.runs
 
 
 class _Ledger:
@@ -153,43 +176,52 @@ class _Ledger:
         return max(now, *free.values(), *done.values()) if free else now
 
     def costs(self, most: int) -> Costs:
-        here, core, copied, sent, operations = 0.0, 0.0, 0.0, {}, []
-        unknown: Counter = Counter()
-        for (home, name), runs in self.runs.items():
-            instruction = self.module.computations[home].by_name[name]
-            for charge in self.priced[home, name]:
-                seconds = charge.seconds * runs
-                if charge.transfer is not None:
-                    self._add(sent, charge, runs)
-                elif charge.resource == "HBM":
-                    copied += seconds
-                else:
-                    core += seconds
-                    here += seconds if charge.cycles is None else 0.0
-                    unknown[instruction.opcode] += charge.unknown and seconds
-                operations.append((seconds, instruction, runs, charge))
-        self.notes.update(f"{opcode}: {s * 1e3:.2f} ms guessed from the bytes" for opcode, s in unknown.items() if s)
-        operations.sort(key=lambda each: -each[0] * (each[3].resource != "HBM"))
+        spent = [
+            _Spent(self.module.computations[home].by_name[name], charge, runs)
+            for (home, name), runs in self.runs.items()
+            for charge in self.priced[home, name]
+        ]
+        core = [each for each in spent if each.charge.resource == "core"]
+        moved = [each for each in spent if each.charge.transfer is not None]
+        guessed: Counter = Counter()
+        for each in core:
+            guessed[each.instruction.opcode] += each.seconds * each.charge.unknown
+        notes = [f"{opcode}: {s * 1e3:.2f} ms guessed from the bytes" for opcode, s in guessed.items() if s > 1e-5]
+        spent_most = sorted(core + moved, key=lambda each: -each.seconds)[:most]
         return Costs(
-            compute=core,
-            estimated_here=here,
+            compute=sum(each.seconds for each in core),
+            estimated_here=sum(each.seconds for each in core if each.charge.cycles is None),
             overlapped=self.time(self.module.entry),
-            copied=copied,
-            collectives=tuple(sorted(sent.values(), key=lambda each: -each.seconds)),
-            operations=tuple(self._operation(*each) for each in operations[:most]),
-            notes=tuple(self.notes),
+            copied=sum(each.seconds for each in spent if each.charge.resource == "HBM"),
+            collectives=_by_kind(moved),
+            files=self._files(core, moved),
+            operations=tuple(map(self._operation, spent_most)),
+            notes=(*self.notes, *notes),
         )
 
-    def _add(self, sent: dict, charge: Charge, runs: int) -> None:
-        moved = charge.transfer
-        before = sent.get((moved.kind, moved.network), Sent(moved.kind, moved.network, 0, 0.0, 0.0))
-        sent[moved.kind, moved.network] = dataclasses.replace(
+    def _files(self, core: list[_Spent], moved: list[_Spent]) -> tuple[File, ...]:
+        compute, sending = Counter(), Counter()
+        for part, spent in ((compute, core), (sending, moved)):
+            for each in spent:
+                part[self.module.source(each.instruction).rpartition(":")[0]] += each.seconds
+        files = [File(name, compute[name], sending[name]) for name in {*compute, *sending}]
+        return tuple(sorted(files, key=lambda file: -file.compute - file.sending))
+
+    def _operation(self, spent: _Spent) -> Operation:
+        did = spent.instruction
+        source = self.module.source(did)
+        return Operation(did.name, did.op_name, source, spent.runs, spent.charge.cycles, spent.seconds)
+
+
+def _by_kind(moved: list[_Spent]) -> tuple[Sent, ...]:
+    sums: dict[tuple[str, str], Sent] = {}
+    for each in moved:
+        what = each.charge.transfer
+        before = sums.get((what.kind, what.network), Sent(what.kind, what.network, 0, 0.0, 0.0))
+        sums[what.kind, what.network] = dataclasses.replace(
             before,
-            runs=before.runs + runs,
-            bytes=before.bytes + moved.bytes * runs,
-            seconds=before.seconds + charge.seconds * runs,
+            runs=before.runs + each.runs,
+            bytes=before.bytes + what.bytes * each.runs,
+            seconds=before.seconds + each.seconds,
         )
-
-    def _operation(self, seconds: float, instruction: Instruction, runs: int, charge: Charge) -> Operation:
-        source = self.module.source(instruction)
-        return Operation(instruction.name, instruction.op_name, source, runs, charge.cycles, seconds)
+    return tuple(sorted(sums.values(), key=lambda sent: -sent.seconds))

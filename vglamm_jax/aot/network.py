@@ -11,7 +11,8 @@ on the others. A group over several dimensions uses the links of each, but no mo
 its algorithm does (`2DAllGather...`, `StrategyND{... num_dims:2`, `1DRing`). Where a group takes only each s-th chip of
 a dimension, s groups share its links. What an all-to-all sends travels several links, a quarter of a ring or half of a
 row in each direction on average; a permute is as slow as the link that the most of its messages cross, sent by the
-shortest way, one dimension after the other. Every collective costs LATENCY once more for being started.
+shortest way, one dimension after the other. Every collective costs LATENCY once more for being
+started, between slices DCN_LATENCY.
 
 Between slices. libtpu reduces within each slice first, then sends each chip's part over the data-centre network, as
 pairs of `send` and `recv` to the host; a group of ordinary collectives that spans slices is counted the same way.
@@ -31,7 +32,8 @@ from typing import Any
 from vglamm_jax.aot.hlo_text import Instruction
 from vglamm_jax.chips import Chip
 
-LATENCY = 1e-6  # seconds; assumed
+LATENCY, DCN_LATENCY = 1e-6, 50e-6  # seconds; assumed
+FLAG = "S(2)"  # in the layout of a semaphore
 KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
 
 
@@ -146,13 +148,13 @@ def between_slices(chip: Chip, send: Instruction) -> Transfer:
     kind = (send.field(r'_xla_megascale_transfer_type="(\w+)"') or "send").lower().replace("_", "-")
     target = send.field(r'_xla_megascale_target="\{([\d,]*)\}') or "0,1"
     count = sent(kind, send.arrays[0].bytes, len(target.split(",")))
-    return Transfer(kind, "DCN", count, LATENCY + _dcn(chip, count))
+    return Transfer(kind, "DCN", count, _dcn(chip, count))
 
 
 def _dcn(chip: Chip, size: float) -> float:
     if chip.dcn is None:
         raise ValueError(f"no speed of the data-centre network is published for {chip.name}: use one slice")
-    return size / chip.dcn
+    return DCN_LATENCY + size / chip.dcn
 
 
 def sent(kind: str, whole: float, chips: int) -> float:
@@ -176,9 +178,10 @@ def dimensions(collective: Instruction) -> int | None:
 
 
 def _permute(network: Network, collective: Instruction) -> Transfer:
-    size = collective.bytes
-    if collective.opcode.endswith("-start"):  # a tuple of what goes in, what comes out, and flags
-        size = collective.arrays[len([a for a in collective.arrays if a.sizes]) // 2].bytes
+    moved = [array for array in collective.arrays if FLAG not in array.layout]
+    if collective.opcode.endswith("-start"):  # what goes in, then what comes out
+        moved = moved[len(moved) // 2 :]
+    size = sum(array.bytes for array in moved)
     messages, between = network.busiest_link(collective.field(r"source_target_pairs=\{(.*?)\}\}") + "}")
     seconds = LATENCY + size * messages / network.chip.ici
     if between:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vglamm_jax import chips
 from vglamm_jax.aot.compiling import Compiled
-from vglamm_jax.aot.hlo import Costs, Operation, Sent, costs
+from vglamm_jax.aot.hlo import Costs, File, Operation, Sent, costs
 from vglamm_jax.chips import GIB, Chip
 
 BEGIN, END = "<!-- aot table: begin -->", "<!-- aot table: end -->"
@@ -103,7 +103,7 @@ def result(
 
 def show(found: Result) -> None:
     """Prints everything."""
-    print("\n".join((*_sizes(found), "", *_times(found), "", *_operations(found.costs))))
+    print("\n".join((*_sizes(found), "", *_times(found), "", *_files(found.costs), "", *_operations(found.costs))))
     for note in (*found.costs.notes, *found.complaints):
         print(f"note: {note}")
 
@@ -127,8 +127,8 @@ def _times(found: Result) -> list[str]:
     lines = [
         f"model        {total / found.devices / 1e12:.2f} TFLOP a device ({shares})",
         f"             {found.least * 1e3:.1f} ms at the peak of {found.chip.flops / 1e12:.0f} TFLOP/s",
-        f"compute      {spent.compute * 1e3:.1f} ms by the compiler's cycles at {found.chip.clock / 1e9:.2f} GHz, of which "
-        f"{spent.estimated_here * 1e3:.1f} ms estimated here (attention kernels, plain copies)",
+        f"compute      {spent.compute * 1e3:.1f} ms by the compiler's cycles at {found.chip.clock / 1e9:.2f} GHz, "
+        f"of which {spent.estimated_here * 1e3:.1f} ms estimated here (attention kernels, plain copies)",
         f"collectives  {spent.sending * 1e3:.1f} ms, {found.share_sending:.1%} of the step",
     ]
     for sent in spent.collectives:
@@ -142,14 +142,26 @@ def _times(found: Result) -> list[str]:
     return lines
 
 
+def _files(spent: Costs, most: int = 10) -> list[str]:
+    lines = ["by file of Python (ms a step: compute, collectives)"]
+    for file in spent.files[:most]:
+        lines.append(f"{file.compute * 1e3:9.1f} {file.sending * 1e3:9.1f}  {file.name or 'the compiler itself'}")
+    return lines
+
+
 def _operations(spent: Costs) -> list[str]:
     lines = ["the most expensive operations (ms a step, share, runs x cycles, line of Python, operation)"]
     for operation in spent.operations:
         lines.append(
             f"{operation.seconds * 1e3:9.1f} {operation.seconds / spent.step:6.1%} {_runs(operation):>17}  "
-            f"{operation.source or '-'}  {operation.name} {operation.what}".rstrip()
+            f"{operation.source or '-'}  {operation.name} {_last(operation.what)}".rstrip()
         )
     return lines
+
+
+def _last(path: str) -> str:
+    """The last steps of a JAX path: `transpose(jvp())/while/body/checkpoint/dot_general`."""
+    return "/".join(step for step in path.split("/")[1:] if step != "closed_call")[-60:]
 
 
 def _runs(operation: Operation) -> str:
@@ -208,6 +220,7 @@ def load(path: Path) -> Result:
         values = json.loads(path.read_text(encoding="utf-8"))
         spent = values["costs"]
         spent["collectives"] = tuple(Sent(**sent) for sent in spent["collectives"])
+        spent["files"] = tuple(File(**file) for file in spent["files"])
         spent["operations"] = tuple(Operation(**operation) for operation in spent["operations"])
         spent["notes"] = tuple(spent["notes"])
         return Result(**{**values, "costs": Costs(**spent), "complaints": tuple(values["complaints"])})
