@@ -1,18 +1,28 @@
-"""Arguments of `vglamm train`.
-
-vglamm train --config configs/train_moving_things.py
-vglamm train --config configs/train_lora.py --config.steps=2000 --config.optimizer.learning_rate=1e-4
-vglamm train --config configs/train_lora.py --config.mesh.fsdp=8 --config.mesh.tensor=2 --distributed
-"""
+"""Arguments of `vglamm train`."""
 
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from vglamm_jax.train.overrides import PREFIX
 
+EXAMPLES = """\
+examples:
+  vglamm train --config train_moving_things                a toy on made-up videos: needs no files and no accelerator
+  vglamm train --config train_lora --dry-run               what it would be: data, parameters, memory, FLOPs of a step
+  vglamm train --config train_lora --config.steps=2000 --config.optimizer.learning_rate=1e-4 --config.batch_size=64
+  vglamm train --config configs/my_own.py --config.workdir=runs/second --config.mesh.fsdp=8 --config.mesh.tensor=2
+  bash launch/local_multiprocess.sh 2 --config train_moving_things      two processes on this machine
+  bash launch/tpu_vm.sh train pod --type v5litepod-16 -- --config train_lora      all machines of a TPU pod
+
+The same command again goes on from the newest checkpoint in the run's folder, on any mesh and number of processes.
+configs/README.md lists the configs and their fields, launch/README.md walks through runs on pods.
+"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = EXAMPLES
     parser.add_argument("--config", required=True, help="configs/train_*.py, or a name of one: train_moving_things")
     parser.add_argument(
         "--config.KEY",
@@ -23,6 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--dry-run", action="store_true", help="check the config and its data, print both, train nothing"
+    )
+    parser.add_argument(
+        "--done",
+        type=Path,
+        metavar="FILE",
+        help="made here after the last step; a run that was told to end (SIGTERM) has exit code 0, too, but no such file",
     )
     many = parser.add_argument_group("several processes, the same command on each; one alone needs none of these")
     many.add_argument("--distributed", action="store_true", help="find the others as the cluster says (TPU pods, GKE)")
@@ -59,7 +75,8 @@ def main(args: argparse.Namespace) -> int:
     if args.dry_run:
         print(loop.describe(cfg))
         return 0
-    loop.train(cfg)
+    if loop.train(cfg).finished and args.done is not None:
+        args.done.touch()
     return 0
 
 
