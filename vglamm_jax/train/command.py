@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--done",
         type=Path,
         metavar="FILE",
-        help="made here after the last step; a run that was told to end (SIGTERM) has exit code 0, too, but no such file",
+        help="made here after the last step; a run told to end (SIGTERM) has exit code 0, too, but no such file",
     )
     many = parser.add_argument_group("several processes, the same command on each; one alone needs none of these")
     many.add_argument("--distributed", action="store_true", help="find the others as the cluster says (TPU pods, GKE)")
