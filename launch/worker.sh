@@ -17,8 +17,6 @@ SELF=$CODE/launch/worker.sh
 HERE=${HERE:-$HOME/vglamm}
 STATE=$HERE/run
 VENV=$HERE/.venv
-# How `vglamm train` says that it was told to end before its last step. The code is EX_TEMPFAIL of sysexits.h.
-STOPPED=75
 read -ra TRAIN <<<"${COMMAND:-$VENV/bin/vglamm train}"
 
 make_environment() {
@@ -66,11 +64,12 @@ start() {
   echo $! >"$STATE/pid"
 }
 
-# Runs it, passes SIGTERM on, and returns its exit code.
+# Runs it and passes SIGTERM on. Returns its exit code, but 75 where it was told to end before the last step.
 attended() {
   local code=0
   cd "$HERE"
-  "${TRAIN[@]}" "$@" --stopped-code "$STOPPED" &
+  rm -f "$STATE/done"
+  "${TRAIN[@]}" "$@" --done "$STATE/done" &
   trap 'kill -TERM '"$!"' 2>/dev/null || true' TERM INT
   # A signal ends `wait`, not what it waits for.
   wait $! || code=$?
@@ -78,6 +77,7 @@ attended() {
     code=0
     wait $! || code=$?
   done
+  [[ $code != 0 || -f $STATE/done ]] || code=75
   return "$code"
 }
 
@@ -89,7 +89,7 @@ supervise() {
 
 run() {
   local code=0
-  mkdir -p "$HERE"
+  mkdir -p "$STATE"
   attended "$@" || code=$?
   [[ $code == 0 || $code == 2 ]] && exit "$code"
   echo "worker.sh: vglamm train ended with $code; asking for a restart" >&2
@@ -108,7 +108,7 @@ status() {
   else
     case $code in
       0) code=finished ;;
-      "$STOPPED") code=stopped ;;
+      75) code=stopped ;;
       *) code="failed ${code:-killed}" ;;
     esac
   fi
