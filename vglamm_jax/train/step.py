@@ -13,12 +13,12 @@ from vglamm_jax.data.pack import Batch
 from vglamm_jax.sharding import BATCH, path_name, shard, spec_for
 from vglamm_jax.train import losses, trainable
 from vglamm_jax.train.config import TrainConfig
-from vglamm_jax.train.forward import forward
+from vglamm_jax.train.forward import Encoded, forward
 from vglamm_jax.train.optimizer import schedule
 from vglamm_jax.train.state import State, compute_dtype
 
 Metrics = dict[str, jax.Array]
-Step = Callable[[State, Batch], tuple[State, Metrics]]
+Step = Callable[..., tuple[State, Metrics]]  # of state, batch, and what the encoders say of it where that is known
 
 
 def make_step(cfg: TrainConfig, tx: optax.GradientTransformation, state: State) -> Step:
@@ -36,10 +36,10 @@ def make_step(cfg: TrainConfig, tx: optax.GradientTransformation, state: State) 
     places = jax.tree.map(lambda x: x.sharding, state)
 
     @partial(jax.jit, donate_argnums=0, out_shardings=(places, places.step))
-    def step(state: State, batch: Batch) -> tuple[State, Metrics]:
+    def step(state: State, batch: Batch, encoded: Encoded | None = None) -> tuple[State, Metrics]:
         # The one generator that gives each row the same whatever is beside it and wherever it is.
         key = jax.random.fold_in(jax.random.key(cfg.seed, impl="threefry2x32"), state.step)
-        grads, metrics = gradients(state.train, state.frozen, batch, cfg, key)
+        grads, metrics = gradients(state.train, state.frozen, batch, cfg, key, encoded)
         norm = optax.global_norm(grads)
         updates, opt = tx.update(grads, state.opt, state.train)
         train = optax.apply_updates(state.train, updates)
@@ -51,41 +51,53 @@ def make_step(cfg: TrainConfig, tx: optax.GradientTransformation, state: State) 
     return step
 
 
-def gradients(train: Any, frozen: Any, batch: Batch, cfg: TrainConfig, key: jax.Array) -> tuple[Any, Metrics]:
+def gradients(
+    train: Any, frozen: Any, batch: Batch, cfg: TrainConfig, key: jax.Array, encoded: Encoded | None = None
+) -> tuple[Any, Metrics]:
     """Gradient of the loss in `train`, and the losses, over all micro-batches of a batch.
 
     How many tokens and masks there are is known before the first one, so that each counts the same in whichever
     micro-batch it is: four micro-batches give what one of four times the rows gives. What dropout drops of a row
-    depends on `key` and the row's number alone, so that the same holds with it, on every mesh.
+    depends on `key` and the row's number alone, so that the same holds with it, on every mesh. With `encoded`, a row
+    for each of the batch, the encoders are not run and the pixels of the batch may be None.
     """
     weights = losses.weights(batch, cfg)
     rows = jnp.arange(len(batch.ids))
     if cfg.accumulate == 1:
-        return _of_one(train, frozen, batch, cfg, _row_keys(key, rows), weights)
-    micro, rows = jax.tree.map(lambda x: _micro_batches(x, cfg.accumulate), (batch, rows))
+        return _of_one(train, frozen, batch, encoded, cfg, _row_keys(key, rows), weights)
+    micro = jax.tree.map(lambda x: micro_batches(x, cfg.accumulate), (batch, encoded, rows))
 
     def of_one(one):
-        return _of_one(train, frozen, one[0], cfg, _row_keys(key, one[1]), weights)
+        batch, encoded, rows = one
+        return _of_one(train, frozen, batch, encoded, cfg, _row_keys(key, rows), weights)
 
     def add(total, one):
         grads, metrics = of_one(one)
         return jax.tree.map(jnp.add, total, (_placed(grads), metrics)), None
 
-    shapes = jax.eval_shape(of_one, _first((micro, rows)))
+    shapes = jax.eval_shape(of_one, _first(micro))
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-    return jax.lax.scan(add, (_placed(zeros[0]), zeros[1]), (micro, rows))[0]
+    return jax.lax.scan(add, (_placed(zeros[0]), zeros[1]), micro)[0]
 
 
 def _row_keys(key: jax.Array, rows: jax.Array) -> jax.Array:
     return jax.vmap(jax.random.fold_in, (None, 0))(key, rows)
 
 
-def _of_one(train, frozen, batch: Batch, cfg: TrainConfig, keys: jax.Array, weights: dict[str, jax.Array]):
+def _of_one(
+    train,
+    frozen,
+    batch: Batch,
+    encoded: Encoded | None,
+    cfg: TrainConfig,
+    keys: jax.Array,
+    weights: dict[str, jax.Array],
+):
     """A micro-batch's share of gradient and losses; all shares add up to those of the batch."""
 
     def loss(train):
         model = trainable.join(_as(train, compute_dtype(cfg)), frozen)
-        sums, _ = forward(model, batch, cfg, keys if _has_dropout(cfg) else None)
+        sums, _ = forward(model, batch, cfg, keys if _has_dropout(cfg) else None, encoded=encoded)
         return losses.total({name: (value, weights[name]) for name, (value, _) in sums.items()}, cfg)
 
     (_, metrics), grads = jax.value_and_grad(loss, has_aux=True)(train)
@@ -100,7 +112,7 @@ def _as(tree: Any, dtype: jnp.dtype) -> Any:
     return jax.tree.map(lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree)
 
 
-def _micro_batches(x: jax.Array, count: int) -> jax.Array:
+def micro_batches(x: jax.Array, count: int) -> jax.Array:
     """[B, ...] -> [count, B / count, ...]; row i goes to micro-batch i % count, which moves nothing between devices."""
     return shard(x.reshape(-1, count, *x.shape[1:]).swapaxes(0, 1), None, BATCH)
 
