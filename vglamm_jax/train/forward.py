@@ -70,7 +70,8 @@ def forward(
     Returns:
       `{"ce", "bce", "dice"}` -> (sum, weight), and `{"mask_logits": float32 [B, S, K, 4g, 4g]}` with g = sam2.grid.
     """
-    encoded = encode(model, batch) if encoded is None else encoded
+    # The barrier keeps the compiler from carrying more precision past this point than features in a cache have.
+    encoded = jax.lax.optimization_barrier(encode(model, batch)) if encoded is None else encoded
     hidden = read(model, batch, encoded, cfg.remat, key)
     text = point(model, hidden, batch)
     if cfg.decoder == "tracked":
