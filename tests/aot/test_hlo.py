@@ -1,0 +1,181 @@
+"""What a program costs, on snippets of which it is known."""
+
+import pytest
+from hlo_snippets import chips, computation, estimated, module
+
+from vglamm_jax.aot.charges import KERNEL_EFFICIENCY
+from vglamm_jax.aot.hlo import costs
+from vglamm_jax.aot.network import LATENCY
+from vglamm_jax.chips import of_topology
+
+V5E = of_topology("v5e")
+LOOP_STATE = "(s32[], f32[8]{0})"
+
+
+def of(text: str, count: int = 4):
+    return costs(text, V5E, chips(count))
+
+
+def looping(body: str, start: int = 0, step: int = 1, stop: int = 12, test: str = "direction=LT") -> str:
+    """A loop, `body` its instructions besides the counter; they may use `%x`, f32[8]."""
+    counting = f"""
+        %p = {LOOP_STATE} parameter(0)
+        %i = s32[] get-tuple-element(%p), index=0
+        %x = f32[8]{{0}} get-tuple-element(%p), index=1
+        %one = s32[] constant({step})
+        %next = s32[] add(%i, %one)
+        {body}
+        ROOT %t = {LOOP_STATE} tuple(%next, %x)"""
+    condition = f"""
+        %p = {LOOP_STATE} parameter(0)
+        %i = s32[] get-tuple-element(%p), index=0
+        %n = s32[] constant({stop})
+        ROOT %lt = pred[] compare(%i, %n), {test}"""
+    entry = f"""
+        %zero = s32[] constant({start})
+        %from = s32[] copy(%zero)
+        %a = f32[8]{{0}} parameter(0)
+        %s = {LOOP_STATE} tuple(%from, %a)
+        ROOT %w = {LOOP_STATE} while(%s), condition=%cond, body=%body"""
+    return module(entry, computation("body", counting), computation("cond", condition))
+
+
+@pytest.mark.parametrize(("start", "step", "stop", "runs"), [(0, 1, 12, 12), (2, 1, 12, 10), (0, 2, 7, 4)])
+def test_loops_multiply(start, step, stop, runs):
+    found = of(looping(f"%m = f32[8]{{0}} negate(%x), {estimated(1500)}", start, step, stop))
+    assert [(each.name, each.runs, each.cycles) for each in found.operations] == [("m", runs, 1500)]
+    assert found.compute == pytest.approx(runs * 1500 / V5E.clock) and not found.notes
+
+
+def test_loop_of_unknown_length_counts_once_and_says_so():
+    found = of(looping(f"%m = f32[8]{{0}} negate(%x), {estimated(1500)}", test="direction=NE"))
+    assert found.operations[0].runs == 1
+    assert found.notes == ("w: how often it loops is not known, counted once",)
+
+
+def test_trip_count_that_the_compiler_states():
+    text = looping(f"%m = f32[8]{{0}} negate(%x), {estimated(10)}", test="direction=NE")
+    text = text.replace("body=%body", 'body=%body, backend_config={"known_trip_count":{"n":"5"}}')
+    assert of(text).operations[0].runs == 5
+
+
+def test_most_expensive_branch():
+    branches = [
+        computation(n, f"%p = f32[] parameter(0)\nROOT %{n}_ = f32[] negate(%p), {estimated(c)}")
+        for n, c in (("a", 10), ("b", 90))
+    ]
+    entry = "%i = s32[] parameter(0)\nROOT %c = f32[] conditional(%i, %i, %i), branch_computations={%a, %b}"
+    found = of(module(entry, *branches))
+    assert [each.name for each in found.operations] == ["b_"]
+    assert found.notes == ("c: the most expensive of 2 branches counted",)
+
+
+GATHER = """
+    %a = bf16[1048576]{0} parameter(0)
+    %g = (bf16[1048576]{0}, bf16[4194304]{0}) all-gather-start(%a), replica_groups={{0,1,2,3}}, dimensions={0}
+    %f = f32[8]{0} negate(%a), BUSY
+    ROOT %d = bf16[4194304]{0} all-gather-done(%g)"""
+SENT = 3 * 2**20 * 2
+SENDING = LATENCY + SENT / V5E.ici
+
+
+@pytest.mark.parametrize(("busy", "overlapped"), [(0.25, 1.0), (3.0, 3.0)])
+def test_transfers_overlap_what_stands_between_start_and_done(busy, overlapped):
+    """The core works `busy` times as long as the links."""
+    cycles = round(busy * SENDING * V5E.clock)
+    found = of(module(GATHER.replace("BUSY", estimated(cycles))))
+    assert [(each.kind, each.network, each.runs, each.bytes) for each in found.collectives] == [
+        ("all-gather", "ICI", 1, SENT)
+    ]
+    assert found.sending == pytest.approx(SENDING)
+    assert found.step == pytest.approx(SENDING * (1 + busy), rel=1e-4)
+    assert found.overlapped == pytest.approx(SENDING * overlapped, rel=1e-4)
+
+
+def test_chain_of_a_collective_in_fusions_counts_once():
+    inner = 'all-gather(%p), channel_id=7, replica_groups={{0,1,2,3}}, frontend_attributes={chain_id="1"}'
+    parts = [
+        computation(
+            name,
+            f"%p = bf16[1048576]{{0}} parameter(0)\n%g = bf16[4194304]{{0}} {inner}\n"
+            f'ROOT %c = bf16[4194304]{{0}} custom-call(%g), custom_call_target="{target}"',
+        )
+        for name, target in (
+            ("first", "AsyncCollectiveStart"),
+            ("step", "AsyncCollectiveStep"),
+            ("last", "AsyncCollectiveDone"),
+        )
+    ]
+    entry = f"""
+        %a = bf16[1048576]{{0}} parameter(0)
+        %s = bf16[4194304]{{0}} fusion(%a), kind=kCustom, calls=%first
+        %m = bf16[4194304]{{0}} fusion(%s), kind=kOutput, calls=%step, {estimated(round(SENDING * V5E.clock))}
+        ROOT %d = bf16[4194304]{{0}} fusion(%m), kind=kCustom, calls=%last"""
+    found = of(module(entry, *parts))
+    assert [(each.runs, each.bytes) for each in found.collectives] == [(1, SENT)]
+    assert found.overlapped == pytest.approx(SENDING, rel=1e-4) and found.estimated_here == 0
+
+
+def test_all_reduce_of_which_each_chip_keeps_a_part():
+    inner = computation(
+        "scatter",
+        "%p = bf16[4194304]{0} parameter(0)\n"
+        "%r = bf16[4194304]{0} all-reduce(%p), replica_groups={{0,1,2,3}}, to_apply=%add\n"
+        "ROOT %s = bf16[1048576]{0} dynamic-slice(%r), dynamic_slice_sizes={1048576}",
+    )
+    entry = "%a = bf16[4194304]{0} parameter(0)\nROOT %f = bf16[1048576]{0} fusion(%a), kind=kCustom, calls=%scatter"
+    found = of(module(entry, inner))
+    assert [(each.kind, each.bytes) for each in found.collectives] == [("reduce-scatter", SENT)]
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "products", "blocks"),
+    [
+        (
+            "splash_mha_fwd_segmented.1",
+            "s8[1,8,8]{2,1,0}, bf16[32,4096,96], bf16[32,4096,96], s32[4096,128], s32[8,4096]",
+            2,
+            64,
+        ),
+        (
+            "splash_mha_fwd_segmented.1",
+            "s8[1,8,8]{2,1,0}, bf16[32,4096,96], bf16[32,4096,96], s32[9], s32[9], s32[9]",
+            2,
+            36,
+        ),
+        (
+            "splash_mha_dq_segmented.1",
+            "s8[1,8,5]{2,1,0}, bf16[32,4096,96], bf16[32,4096,96], s32[9], s32[9], s32[9]",
+            3,
+            30,
+        ),
+        (
+            "splash_mha_dkv_segmented.1",
+            "s8[1,5,8]{2,1,0}, bf16[32,4096,96], bf16[32,4096,96], s32[9], s32[9], s32[9]",
+            4,
+            30,
+        ),
+    ],
+    ids=["all", "causal", "window", "window by keys"],
+)
+def test_attention_kernels_are_estimated_here(name, more, products, blocks):
+    """Heads 96 wide work as if 128 wide; blocks are of 512 by 512."""
+    attributes = f'custom_call_target="tpu_custom_call", operand_layout_constraints={{{more}{{0}}}}'
+    call = f"ROOT %{name} = bf16[32,4096,96]{{2,1,0}} custom-call(%a), {attributes}"
+    found = of(module(f"%a = bf16[32,4096,96]{{2,1,0}} parameter(0)\n{call}"))
+    flops = products * 2 * 32 * 128 * blocks * 512**2
+    assert found.compute == found.estimated_here == pytest.approx(flops / (V5E.flops * KERNEL_EFFICIENCY))
+
+
+def test_unknown_work_is_guessed_from_its_bytes_and_said():
+    entry = "%a = f32[1048576]{0} parameter(0)\n%s = f32[1048576]{0} sort(%a)\nROOT %c = f32[1048576]{0} copy(%s)"
+    found = of(module(entry))
+    assert found.compute == found.estimated_here == pytest.approx(4 * 2**22 / V5E.hbm_speed)
+    assert found.notes == ("sort: 0.01 ms guessed from the bytes",)
+
+
+def test_files_and_sources():
+    asked = 'metadata={op_name="jit(f)/x" stack_frame_id=2}'
+    found = of(module(f"ROOT %a = f32[8]{{0}} exponential(), {asked}, {estimated(15)}"))
+    assert [(each.name, each.sending) for each in found.files] == [("vglamm_jax/models/llm.py", 0)]
+    assert found.operations[0].source == "vglamm_jax/models/llm.py:120" and found.operations[0].what == "jit(f)/x"
