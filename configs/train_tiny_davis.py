@@ -33,7 +33,8 @@ def get_config() -> TrainConfig:
         iou_head_width=32,
         stability_threshold=0.0,
     )
-    frames = FrameRule(seen="even", supervised="random")
+    # Masks are learnt in frames that are seen: any of the clip, so that each frame is learnt at some time.
+    frames = FrameRule(seen="random", supervised="random")
     return TrainConfig(
         model=dataclasses.replace(tiny, sam2=sam2, frames=4, mask_path="framewise"),
         data=DataConfig(
@@ -43,14 +44,14 @@ def get_config() -> TrainConfig:
         ),
         files=(FilesConfig(path="data/davis", ids=CLIPS, frames=frames),),
         workdir="runs/tiny_davis",
-        steps=1200,
+        steps=2000,
         batch_size=2,
         trainable=("llm", "mm_projector", "image_mm_projector", "text_hidden_fcs", "mask_decoder"),
         optimizer=OptimizerConfig(learning_rate=2e-3, warmup=50, schedule="cosine", ema=0.99),
         remat=False,
         log_every=50,
-        save_every=400,
+        save_every=500,
         evaluation=EvaluationConfig(
-            every=400, batches=10, files=(FilesConfig(path="data/davis", ids=CLIPS, frames=frames),)
+            every=500, batches=25, files=(FilesConfig(path="data/davis", ids=CLIPS, frames=frames),)
         ),
     )

@@ -8,6 +8,7 @@ target masks.
 import itertools
 from collections.abc import Iterator
 
+import cv2
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
@@ -43,11 +44,10 @@ class Evaluation:
         self.feed.seek(0)
         scores, pictures = [], []
         for local in itertools.islice(self.feed.batches, self.cfg.evaluation.batches):
-            logits = self.masks(state, self.feed.on_mesh(local))
-            drawn = _local(logits) > 0
-            scores += [score for row, target in zip(drawn, local.masks) for score in _scores(row, target)]
+            logits = _local(self.masks(state, self.feed.on_mesh(local)))
+            scores += [score for row, target in zip(logits, local.masks) for score in _scores(row, target)]
             wanted = self.cfg.evaluation.samples - len(pictures)
-            pictures += [_picture(frames, row) for frames, row in zip(local.sam[:wanted], drawn)]
+            pictures += [_picture(frames, row) for frames, row in zip(local.sam[:wanted], logits)]
         self.feed.batches.close()
         return _means(np.array(scores, np.float64).reshape(-1, 2)), pictures
 
@@ -62,12 +62,17 @@ def _local(x: jax.Array) -> np.ndarray:
 
 
 def _scores(logits: np.ndarray, target: np.ndarray) -> Iterator[tuple[float, float]]:
-    """(J, F) of every annotated mask of a row: bool [S, K, h, w] against int8 [S, K, m, m]."""
-    for drawn, wanted in zip(logits.reshape(-1, *logits.shape[2:]), target.reshape(-1, *target.shape[2:])):
+    """(J, F) of every annotated mask of a row: logits float32 [S, K, h, w] against int8 [S, K, m, m]."""
+    for found, wanted in zip(logits.reshape(-1, *logits.shape[2:]), target.reshape(-1, *target.shape[2:])):
         known = wanted != MASK_IGNORE
         if known.any():
-            drawn, wanted = drawing.fit(drawn, wanted.shape) & known, wanted == 1
+            drawn, wanted = _drawn(found, wanted.shape) & known, wanted == 1
             yield region_similarity(drawn, wanted), boundary_accuracy(drawn, wanted)
+
+
+def _drawn(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The mask, bool, of logits [h, w] brought to a size as answers' masks are: bilinear, then cut at 0."""
+    return cv2.resize(logits.astype(np.float32), size[::-1], interpolation=cv2.INTER_LINEAR) > 0
 
 
 def _means(scores: np.ndarray) -> dict[str, float]:
@@ -81,11 +86,11 @@ def _means(scores: np.ndarray) -> dict[str, float]:
     return {"eval/j": j, "eval/f": f, "eval/j_and_f": (j + f) / 2, "eval/masks": float(sums[2])}
 
 
-def _picture(frames: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """The supervised frames uint8 [K, H, W, 3] of a row side by side, masks bool [S, K, h, w] drawn in."""
+def _picture(frames: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    """The supervised frames uint8 [K, H, W, 3] of a row side by side, masks of logits [S, K, h, w] drawn in."""
     size = frames.shape[1:3]
     painted = [
-        drawing.paint(frame, [(drawing.fit(masks[slot, k], size), drawing.colour(slot)) for slot in range(len(masks))])
+        drawing.paint(frame, [(_drawn(logits[slot, k], size), drawing.colour(slot)) for slot in range(len(logits))])
         for k, frame in enumerate(frames)
     ]
     return np.concatenate(painted, axis=1)
