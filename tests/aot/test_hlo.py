@@ -179,3 +179,62 @@ def test_files_and_sources():
     found = of(module(f"ROOT %a = f32[8]{{0}} exponential(), {asked}, {estimated(15)}"))
     assert [(each.name, each.sending) for each in found.files] == [("vglamm_jax/models/llm.py", 0)]
     assert found.operations[0].source == "vglamm_jax/models/llm.py:120" and found.operations[0].what == "jit(f)/x"
+
+
+def test_at_least_what_products_and_memory_take():
+    """A product with one of 12 slices of the weights, written into a stack; then the same without the product."""
+    body = computation(
+        "fused",
+        """
+        %x = bf16[4096,2048]{1,0} parameter(0)
+        %w = bf16[12,2048,2048]{2,1,0} parameter(1)
+        %stack = bf16[12,4096,2048]{2,1,0} parameter(2)
+        %one = bf16[1,2048,2048]{2,1,0} dynamic-slice(%w), dynamic_slice_sizes={1,2048,2048}
+        %weight = bf16[2048,2048]{1,0} bitcast(%one)
+        %y = bf16[4096,2048]{1,0} convolution(%x, %weight), dim_labels=bf_io->bf
+        %row = bf16[1,4096,2048]{2,1,0} bitcast(%y)
+        ROOT %new = bf16[12,4096,2048]{2,1,0} dynamic-update-slice(%stack, %row)""",
+    )
+    entry = f"""
+        %x = bf16[4096,2048]{{1,0:T(8,128)S(1)}} parameter(0)
+        %w = bf16[12,2048,2048]{{2,1,0}} parameter(1)
+        %stack = bf16[12,4096,2048]{{2,1,0}} parameter(2)
+        ROOT %f = bf16[12,4096,2048]{{2,1,0}} fusion(%x, %w, %stack), kind=kOutput, calls=%fused, {estimated(1)}"""
+    found = of(module(entry, body))
+    assert found.flops == 2 * 4096 * 2048**2 and found.least == pytest.approx(found.flops / V5E.flops)
+    slow = entry.replace("4096,2048]{1,0:T(8,128)S(1)}", "4096,2048]{1,0}")
+    thin = body.replace("convolution(%x, %weight), dim_labels=bf_io->bf", "negate(%x)")
+    moved = 2 * (4096 * 2048 + 2048 * 2048 + 4096 * 2048)  # what goes in, one slice, and the row written
+    assert of(module(slow, thin)).least == pytest.approx(moved / V5E.hbm_speed)
+
+
+@pytest.mark.parametrize(
+    ("window", "labels", "left", "kernel", "out", "pairs"),
+    [
+        (
+            "size=7x7 stride=4x4 pad=3_3x3_3",
+            "b01f_01io->b01f",
+            (1, 16, 16, 3),
+            (7, 7, 3, 8),
+            (1, 4, 4, 8),
+            25**2 * 3 * 8,
+        ),
+        ("size=4 stride=3 lhs_dilate=4", "0bf_0io->0bf", (4, 5, 6), (4, 6, 7), (4, 5, 7), 4 * 5 * 6 * 7),
+    ],
+    ids=["padded", "batched"],
+)
+def test_products_count_where_both_factors_are(window, labels, left, kernel, out, pairs):
+    """A 7 x 7 convolution with stride 4, of whose 4 x 7 places along an axis 3 are padding; a batch of 4 products."""
+
+    def array(sizes):
+        return f"bf16[{','.join(map(str, sizes))}]"
+
+    found = of(
+        module(
+            f"""
+            %a = {array(left)} parameter(0)
+            %k = {array(kernel)} parameter(1)
+            ROOT %c = {array(out)} convolution(%a, %k), window={{{window}}}, dim_labels={labels}, {estimated(1)}"""
+        )
+    )
+    assert found.flops == 2 * pairs

@@ -18,6 +18,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+from vglamm_jax.aot.bounds import least, product_flops
 from vglamm_jax.aot.charges import Charge, Charges
 from vglamm_jax.aot.hlo_text import Computation, Instruction, Module, parse
 from vglamm_jax.aot.loops import trips
@@ -64,6 +65,8 @@ class Costs:
     Attributes:
       compute: of the core.
       estimated_here: the part of `compute` that the compiler does not estimate.
+      least: of the core at the published speed of matrix units and HBM, `bounds.py`; no prediction, a bound.
+      flops: of the products in it, attention kernels aside; what is computed again counts again.
       overlapped: of the whole step where transfers overlap as scheduled.
       copied: what the copies between HBM and the core's memory, beside the core, would take alone.
       files: the most expensive first, as are operations.
@@ -72,6 +75,8 @@ class Costs:
 
     compute: float
     estimated_here: float
+    least: float
+    flops: float
     overlapped: float
     copied: float
     collectives: tuple[Sent, ...]
@@ -108,6 +113,7 @@ def costs(text: str, chip: Chip, devices: Sequence[Any], most: int = 10) -> Cost
 class _Spent:
     """One charge of an instruction, for all its runs."""
 
+    home: Computation
     instruction: Instruction
     charge: Charge
     runs: int
@@ -177,9 +183,9 @@ class _Ledger:
 
     def costs(self, most: int) -> Costs:
         spent = [
-            _Spent(self.module.computations[home].by_name[name], charge, runs)
-            for (home, name), runs in self.runs.items()
-            for charge in self.priced[home, name]
+            _Spent(home, home.by_name[name], charge, runs)
+            for home, name, runs in ((self.module.computations[home], name, n) for (home, name), n in self.runs.items())
+            for charge in self.priced[home.name, name]
         ]
         core = [each for each in spent if each.charge.resource == "core"]
         moved = [each for each in spent if each.charge.transfer is not None]
@@ -191,6 +197,8 @@ class _Ledger:
         return Costs(
             compute=sum(each.seconds for each in core),
             estimated_here=sum(each.seconds for each in core if each.charge.cycles is None),
+            least=sum(least(self.module, each.home, each.instruction, self.charges.chip) * each.runs for each in core),
+            flops=sum(product_flops(self.module, each.home, each.instruction) * each.runs for each in core),
             overlapped=self.time(self.module.entry),
             copied=sum(each.seconds for each in spent if each.charge.resource == "HBM"),
             collectives=_by_kind(moved),
