@@ -18,6 +18,7 @@ examples:
   vglamm parity golden/                                proves a checkpoint equal to the original, stage by stage
   vglamm bench inference --size full                   this machine, ours against PyTorch
   vglamm aot infer --topology v5e:1x1                  does the model fit on that TPU?
+  vglamm aot train --config train_lora --topology v5e:16x16    and its training, and how fast would it be?
 
 `vglamm COMMAND --help` explains each one.
 """
@@ -230,21 +231,16 @@ def bench(args: argparse.Namespace) -> int:
 
 
 def aot_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", choices=("infer",), help="infer: encoders, prefill, decode loop, tracker")
-    parser.add_argument("--topology", default="v5e:1x1", help="e.g. v5e:1x1, v5e:2x2, v5p:2x2x1 (default v5e:1x1)")
-    parser.add_argument("--config", type=Path, default=Path("configs/videoglamm_phi3.py"))
-    parser.add_argument("--prompt", type=int, default=3400, help="tokens of the prompt, visual ones included")
-    parser.add_argument("--cache", type=int, default=4600, help="positions of the KV cache")
-    parser.add_argument("--objects", type=int, default=4, help="objects tracked at once")
-    parser.add_argument("--frames", type=int, default=1, help="frames encoded at once")
-    parser.add_argument("--json", type=Path, help="also write the table here")
+    from vglamm_jax.aot import command
+
+    command.add_arguments(parser)
 
 
 def aot(args: argparse.Namespace) -> int:
     """Compiles the real programs for a TPU topology on this machine and prints what each needs per chip."""
-    from vglamm_jax import aot as module
+    from vglamm_jax.aot import command
 
-    return module.main(args)
+    return command.main(args)
 
 
 def use_compilation_cache() -> None:

@@ -1,11 +1,18 @@
 """Arguments of `vglamm train`."""
 
 import argparse
+import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vglamm_jax.train.overrides import PREFIX
+from vglamm_jax.train.preemption import Preemption
+
+if TYPE_CHECKING:
+    from vglamm_jax.train.config import TrainConfig
 
 EXAMPLES = """\
 examples:
@@ -24,13 +31,7 @@ configs/README.md lists the configs and their fields, launch/README.md walks thr
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLES
     parser.add_argument("--config", required=True, help="configs/train_*.py, or a name of one: train_moving_things")
-    parser.add_argument(
-        "--config.KEY",
-        dest="unused",
-        metavar="VALUE",
-        help="sets a field, as in --config.steps=10; fields of fields and items of tuples too: "
-        "--config.optimizer.warmup=5 --config.files.0.path=my_videos",
-    )
+    add_overrides(parser)
     parser.add_argument(
         "--dry-run", action="store_true", help="check the config and its data, print both, train nothing"
     )
@@ -45,6 +46,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     many.add_argument("--coordinator", metavar="HOST:PORT", help="or say it: where the first process listens,")
     many.add_argument("--processes", type=int, help="how many there are,")
     many.add_argument("--process", type=int, help="and which this is, from 0 on")
+
+
+def add_overrides(parser: argparse.ArgumentParser) -> None:
+    """`--config.KEY=VALUE` in any number; `args.overrides` is what `train.overrides.override` takes."""
+    parser.add_argument(
+        "--config.KEY",
+        dest="unused",
+        metavar="VALUE",
+        help="sets a field, as in --config.steps=10; fields of fields and items of tuples too: "
+        "--config.optimizer.warmup=5 --config.files.0.path=my_videos",
+    )
     # argparse knows no options with names of their own: take them out before it reads the others.
     parser.set_defaults(overrides=[])
     parse = parser.parse_known_args
@@ -61,6 +73,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Exit code 0 also when a notice of preemption ended the run: what restarts it goes on from its checkpoint."""
+    with Preemption() as preemption:
+        cfg = chosen_config(args)
+        connect(args)
+        from vglamm_jax.train import loop
+
+        if args.dry_run:
+            print(loop.describe(cfg))
+            return 0
+        if loop.train(cfg, preemption).finished and args.done is not None:
+            args.done.touch()
+        return 0
+
+
+def chosen_config(args: argparse.Namespace) -> "TrainConfig":
+    """The config that `--config` names, with every `--config.key=value` applied.
+
+    Raises:
+      FileNotFoundError, ValueError: there is no such config, it is none for training, or an override does not fit.
+    """
     from vglamm_jax.config import load_config
     from vglamm_jax.train.config import TrainConfig
     from vglamm_jax.train.overrides import override
@@ -68,16 +99,7 @@ def main(args: argparse.Namespace) -> int:
     cfg = load_config(args.config)
     if not isinstance(cfg, TrainConfig):
         raise ValueError(f"{args.config} is no training config: its get_config() returns a {type(cfg).__name__}")
-    cfg = override(cfg, args.overrides)
-    connect(args)
-    from vglamm_jax.train import loop
-
-    if args.dry_run:
-        print(loop.describe(cfg))
-        return 0
-    if loop.train(cfg).finished and args.done is not None:
-        args.done.touch()
-    return 0
+    return override(cfg, args.overrides)
 
 
 def connect(args: argparse.Namespace) -> None:
@@ -88,14 +110,38 @@ def connect(args: argparse.Namespace) -> None:
     """
     said = {"--coordinator": args.coordinator, "--processes": args.processes, "--process": args.process}
     missing = [name for name, value in said.items() if value is None]
-    if len(missing) == len(said) and not args.distributed:
-        return
-    if missing and not args.distributed:
+    alone = len(missing) == len(said) and not args.distributed
+    if missing and not alone and not args.distributed:
         raise ValueError(
             f"several processes: {', '.join(missing)} missing beside {', '.join(set(said) - set(missing))}"
         )
     import jax
 
-    # Two programs at a time over gloo (processes on CPUs) mix up each other's messages; accelerators do not care.
-    jax.config.update("jax_cpu_enable_async_dispatch", False)
-    jax.distributed.initialize(args.coordinator, args.processes, args.process)
+    settle_cpus(alone)
+    if not alone:
+        jax.distributed.initialize(args.coordinator, args.processes, args.process)
+
+
+def settle_cpus(alone: bool) -> None:
+    """Lets devices that are CPUs wait for each other without waiting for ever; before JAX looks for devices.
+
+    A device that waits in a collective holds a thread of XLA's pool, which has one for each core: where devices are
+    more, the last ones may find none, and all wait. Over gloo, between processes, it is the other way round: messages
+    have no labels, so that collectives of two programs, or two threads, at a time would take each other's.
+    NPROC is how XLA is told the size of the pool.
+    """
+    import jax
+
+    devices = _cpu_devices()
+    if not alone:
+        jax.config.update("jax_cpu_enable_async_dispatch", False)
+        os.environ.setdefault("NPROC", str(devices))
+    elif devices > 1:
+        os.environ.setdefault("NPROC", str(max(32, 4 * devices)))
+
+
+def _cpu_devices() -> int:
+    import jax
+
+    forced = re.search(r"xla_force_host_platform_device_count=(\d+)", os.environ.get("XLA_FLAGS", ""))
+    return max(1, int(forced[1]) if forced else jax.config.jax_num_cpu_devices)

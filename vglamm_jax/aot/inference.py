@@ -1,13 +1,11 @@
-"""Ahead-of-time compilation for TPUs that are not here: does the model fit, and what does each program need?
+"""The programs that answer, compiled for a TPU that is not here: does the model fit, and what does each need?
 
-libtpu compiles for a topology on any Linux machine (`pip install vglamm_jax[aot]`). The programs are the ones
-`infer/predictor.py` runs, traced on shapes alone: no weights exist.
+They are those `infer/predictor.py` runs, traced on shapes alone: no weights exist.
 """
 
 import argparse
 import dataclasses
 import json
-import os
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -17,16 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from vglamm_jax.aot.topology import GIB, USABLE_GIB, generation, topology_devices
 from vglamm_jax.config import VideoGlammConfig, load_config
 from vglamm_jax.infer import generate, predictor, track
 from vglamm_jax.models import layers
 from vglamm_jax.models.videoglamm import VideoGlamm
 from vglamm_jax.sharding import AXES, shardings
-
-GIB = 2**30
-# GiB per chip that the compiler grants a program, as its out-of-memory message states them; where none is known here,
-# sizes are printed without a verdict (a program too large on its own fails to compile).
-USABLE_GIB = {"v5e": 15.75}
 
 
 @dataclasses.dataclass
@@ -45,22 +39,9 @@ class Program:
 def topology_mesh(name: str) -> Mesh:
     """A ("data", "fsdp", "tensor") mesh over the chips of e.g. `v5e:4x4`, all of them along "fsdp".
 
-    Raises ValueError for a topology libtpu does not know, ModuleNotFoundError without libtpu.
+    Raises: as `topology_devices`.
     """
-    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
-    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
-    from jax.experimental import topologies
-
-    single = {"chips_per_host_bounds": (1, 1, 1)} if name.partition(":")[2] in ("1x1", "1x1x1") else {}
-    try:
-        topology = topologies.get_topology_desc(platform="tpu", topology_name=name, **single)
-    except ImportError as error:
-        raise ModuleNotFoundError("compiling for TPUs needs libtpu: pip install vglamm_jax[aot]") from error
-    except Exception as error:
-        if "libtpu" in str(error).lower() and "not" in str(error).lower():
-            raise ModuleNotFoundError("compiling for TPUs needs libtpu: pip install vglamm_jax[aot]") from error
-        raise ValueError(f"topology {name!r} is not known; examples: v5e:1x1, v5e:4x4, v5p:2x2x1 ({error})") from error
-    devices = np.array(topology.devices).reshape(1, -1, 1)
+    devices = np.array(topology_devices(name)).reshape(1, -1, 1)
     return Mesh(devices, AXES, axis_types=(AxisType.Auto,) * 3)
 
 
@@ -186,7 +167,7 @@ def conclude(args: argparse.Namespace, weights: int, programs: list[Program]) ->
     # The outputs of prefill and the first frame are the state that the next program is counted with.
     most = max(program.temporaries for program in programs)
     peak = weights + held + code + most
-    usable = USABLE_GIB.get(args.topology.partition(":")[0])
+    usable = USABLE_GIB.get(generation(args.topology))
     parts = {"weights": weights, "resident": held, "programs of all": code, "temporaries of the neediest": most}
     print("\ntogether: " + " + ".join(f"{size / GIB:.2f} {name}" for name, size in parts.items()), end="")
     print(f" = {peak / GIB:.2f} GiB per chip", end="")
