@@ -4,12 +4,15 @@
 way an activation is constrained. Both do nothing where no mesh is set.
 """
 
+import functools
 import re
+from typing import TypeVar
 
 import jax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 P = PartitionSpec
+Tree = TypeVar("Tree")
 AXES = ("data", "fsdp", "tensor")
 BATCH = ("data", "fsdp")
 
@@ -71,3 +74,46 @@ def shard(x: jax.Array, *axes) -> jax.Array:
         return x
     spec = (a if _divides(a, n, mesh) else None for a, n in zip(axes + (None,) * (x.ndim - len(axes)), x.shape))
     return jax.lax.with_sharding_constraint(x, P(*spec))
+
+
+def gathered(tree: Tree, prefix: str = "", but: str | None = None) -> Tree:
+    """Parameters collected from all devices along "fsdp"; what "tensor" splits stays split. A no-op without a mesh.
+
+    For layers whose activations are larger than their weights. XLA would multiply with one shard after the other
+    instead, products too thin for the matrix units. Gradients go back to where the parameters are, each device
+    keeping the sum of its own shard.
+
+    Args:
+      tree: arrays as `RULES` place them.
+      prefix: of their paths, for a layer taken out of its stack: `blocks/`.
+      but: a pattern of paths to leave alone.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or mesh.shape["fsdp"] == 1:
+        return tree
+
+    def collect(path, x):
+        name = prefix + path_name(path)
+        if but is not None and re.search(but, name):
+            return x
+        placed = spec_for(name, x.shape, mesh)
+        whole = P(*("tensor" if axes == "tensor" else None for axes in placed))
+        return x if whole == placed else _moved(x, placed, whole)
+
+    return jax.tree_util.tree_map_with_path(collect, tree)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def _moved(x: jax.Array, placed: PartitionSpec, whole: PartitionSpec) -> jax.Array:
+    return jax.lax.with_sharding_constraint(x, whole)
+
+
+def _moved_there(x, placed, whole):
+    return _moved(x, placed, whole), None
+
+
+def _moved_back(placed, whole, _, gradient):
+    return (jax.lax.with_sharding_constraint(gradient, placed),)
+
+
+_moved.defvjp(_moved_there, _moved_back)

@@ -83,7 +83,7 @@ class ClipVision(nnx.Module):
         x = jnp.concatenate([first.astype(x.dtype), x], axis=1) + self.position_embedding.embedding[...]
         return self.pre_layernorm(x)
 
-    def __call__(self, images: jax.Array, *, remat: bool = False) -> jax.Array:
+    def __call__(self, images: jax.Array, *, remat: bool = False, gather: bool = False) -> jax.Array:
         """Normalised images [N, S, S, 3] -> the selected hidden state without CLS, [N, grid * grid, width].
 
         Raises ValueError if an image does not have the size the position table was made for.
@@ -91,4 +91,4 @@ class ClipVision(nnx.Module):
         side = self.cfg.image_size
         if images.shape[1:] != (side, side, 3):
             raise ValueError(f"CLIP takes images [N, {side}, {side}, 3], got {list(images.shape)}: crop first")
-        return layers.run(self.blocks, self.embed(images), remat=remat)[:, 1:]
+        return layers.run(self.blocks, self.embed(images), remat=remat, gather=gather)[:, 1:]

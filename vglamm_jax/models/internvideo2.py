@@ -85,7 +85,7 @@ class InternVideo2(nnx.Module):
         first = jnp.broadcast_to(self.cls_token[...], (len(x), 1, self.cfg.width))
         return jnp.concatenate([first.astype(x.dtype), x], axis=1) + self.pos_embed[...]
 
-    def __call__(self, clips: jax.Array, *, remat: bool = False) -> jax.Array:
+    def __call__(self, clips: jax.Array, *, remat: bool = False, gather: bool = False) -> jax.Array:
         """Normalised clips [N, frames, S, S, 3] -> [N, 1 + frames * grid * grid, width], row 0 being CLS.
 
         Clips do not see each other. Raises ValueError if a clip does not fit the position table
@@ -95,7 +95,7 @@ class InternVideo2(nnx.Module):
         if clips.shape[1:] != shape:
             expected = ", ".join(map(str, shape))
             raise ValueError(f"InternVideo2 takes clips [N, {expected}], got {list(clips.shape)}: resize first")
-        return layers.run(self.blocks, self.embed(clips), remat=remat)
+        return layers.run(self.blocks, self.embed(clips), remat=remat, gather=gather)
 
 
 def sincos_1d(positions: np.ndarray, width: int) -> np.ndarray:

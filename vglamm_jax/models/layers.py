@@ -13,6 +13,8 @@ from typing import Any, Literal
 import jax
 from flax import nnx
 
+from vglamm_jax.sharding import gathered
+
 Remat = (
     bool | Literal["dots"]
 )  # what a backward pass computes again: nothing, each block, or all but its matrix products
@@ -70,8 +72,14 @@ def run(
     start: int = 0,
     stop: int | None = None,
     remat: Remat = False,
+    gather: bool = False,
 ) -> Any:
-    """Passes `x` (any pytree) through blocks [start, stop) in order, each as `x = apply(block, x)`."""
+    """Passes `x` (any pytree) through blocks [start, stop) in order, each as `x = apply(block, x)`.
+
+    `gather`: the parameters of a block are collected from all devices just before it runs, see `sharding.gathered`.
+    """
+    if gather:
+        apply = _of_gathered(apply)
     if remat:
         policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable if remat == "dots" else None
         apply = jax.checkpoint(apply, policy=policy, prevent_cse=False)
@@ -82,6 +90,10 @@ def run(
     if start or (stop is not None and stop < depth_of(blocks)):
         blocks = jax.tree.map(lambda p: p[start:stop], blocks)
     return jax.lax.scan(lambda x, block: (apply(block, x), None), x, blocks)[0]
+
+
+def _of_gathered(apply: Callable[[nnx.Module, Any], Any]) -> Callable[[nnx.Module, Any], Any]:
+    return lambda block, x: apply(gathered(block, "blocks/"), x)
 
 
 def unstack(blocks: nnx.Module) -> nnx.List:

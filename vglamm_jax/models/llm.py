@@ -189,6 +189,7 @@ class CausalLM(nnx.Module):
         *,
         prefill: bool = False,
         remat: layers.Remat = False,
+        gather: bool = False,
         dropout: jax.Array | None = None,
     ) -> tuple[jax.Array, KVCache | None]:
         """Embeddings [B, S, width] -> hidden states after the final norm [B, S, width], and the cache.
@@ -200,6 +201,7 @@ class CausalLM(nnx.Module):
           cache: where keys and values go, from its `index` on, which moves on by S.
           prefill: the cache is empty, so that the S rows are all there is to attend to.
           remat: recompute each block's activations in the backward pass; "dots" keeps its matrix products.
+          gather: see `layers.run`; for training, where rows are many more than those of a matrix.
           dropout: key for the dropout of LoRA, or one for each row; None = none. Training alone has a use for it, so
             not with a cache.
 
@@ -214,7 +216,7 @@ class CausalLM(nnx.Module):
                 key = None if dropout is None else lora.folded(dropout, layer)
                 return block(x, rope, key_valid, dropout=key)[0], layer + 1
 
-            return self.norm(layers.run(self.blocks, (embeds, 0), apply, remat=remat)[0]), None
+            return self.norm(layers.run(self.blocks, (embeds, 0), apply, remat=remat, gather=gather)[0]), None
 
         if dropout is not None:
             raise ValueError("dropout is for training: it does not go with a cache")

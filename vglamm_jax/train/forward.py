@@ -20,10 +20,12 @@ from vglamm_jax.models.sam2.image_encoder import Features
 from vglamm_jax.models.sam2.prompt_encoder import Prompts
 from vglamm_jax.models.sam2.tracker import Sam2
 from vglamm_jax.models.videoglamm import VideoGlamm
-from vglamm_jax.sharding import BATCH, shard
+from vglamm_jax.sharding import BATCH, gathered, shard
 from vglamm_jax.train import losses
 from vglamm_jax.train.losses import LossSettings, Sums
 
+# Gathered as they run. The rest is small, or runs for many frames or chunks one after the other: gathered once.
+LAYER_BY_LAYER = r"^(llm|clip|internvideo2)/blocks/"
 Decoder = Literal["framewise", "tracked"]
 
 
@@ -62,7 +64,7 @@ def forward(
     Args:
       model: with parameters of any dtype; it computes in that of the parameters, losses in float32.
       batch: of `data.pack`; its pixels may also be floating, then they are taken as normalised.
-      key: for the dropout of LoRA; None = none.
+      key: for the dropout of LoRA, or keys [B], one for each row; None = none.
       encoded: what `encode` gave for this batch, to skip it.
       multimask_fallback: framewise, let an unstable mask give way to a multi-mask, as the original does in eval mode
         alone (facts 1.11, 5.6).
@@ -70,6 +72,7 @@ def forward(
     Returns:
       `{"ce", "bce", "dice"}` -> (sum, weight), and `{"mask_logits": float32 [B, S, K, 4g, 4g]}` with g = sam2.grid.
     """
+    model = gathered(model, but=LAYER_BY_LAYER)
     # The barrier keeps the compiler from carrying more precision past this point than features in a cache have.
     encoded = jax.lax.optimization_barrier(encode(model, batch)) if encoded is None else encoded
     hidden = read(model, batch, encoded, cfg.remat, key)
@@ -89,12 +92,12 @@ def encode(model: VideoGlamm, batch: Batch) -> Encoded:
     if model.clip is not None:
         tower, frames = _frozen(model.clip), batch.context.shape[1]
         pixels = _pixels(batch.context, "clip", tower)
-        clip = tower(shard(rearrange(pixels, "b f h w c -> (b f) h w c"), BATCH))
+        clip = tower(shard(rearrange(pixels, "b f h w c -> (b f) h w c"), BATCH), gather=True)
         clip = rearrange(clip, "(b f) n d -> b f n d", f=frames)
     if model.internvideo2 is not None:
         tower, per_clip = _frozen(model.internvideo2), model.cfg.internvideo2.frames
         pixels = _pixels(batch.clips, "internvideo2", tower)
-        video = tower(shard(rearrange(pixels, "b (n f) h w c -> (b n) f h w c", f=per_clip), BATCH))
+        video = tower(shard(rearrange(pixels, "b (n f) h w c -> (b n) f h w c", f=per_clip), BATCH), gather=True)
         internvideo2 = rearrange(video[:, 1:], "(b n) t d -> b n t d", b=len(pixels))
     return Encoded(clip, internvideo2, _sam2_features(_frozen(model.sam2), batch.sam))
 
@@ -115,7 +118,7 @@ def read(
     embeds = shard(model.read(jnp.asarray(batch.ids), jnp.asarray(batch.visual), visual_table(model, encoded)), BATCH)
     positions = jnp.arange(embeds.shape[1])[None]
     valid = positions < jnp.asarray(batch.lengths)[:, None]
-    return model.llm(embeds, positions, valid, remat=remat, dropout=key)[0]
+    return model.llm(embeds, positions, valid, remat=remat, gather=True, dropout=key)[0]
 
 
 def visual_table(model: VideoGlamm, encoded: Encoded) -> jax.Array:
