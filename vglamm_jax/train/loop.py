@@ -3,8 +3,6 @@
 import contextlib
 import dataclasses
 import json
-import signal
-import threading
 import time
 from collections import deque
 from typing import Any
@@ -26,6 +24,7 @@ from vglamm_jax.train.config import TrainConfig
 from vglamm_jax.train.evaluate import Evaluation, batch_frames
 from vglamm_jax.train.metrics import Rates, Writer, device_memory, line, say
 from vglamm_jax.train.optimizer import optimizer
+from vglamm_jax.train.preemption import Preemption
 from vglamm_jax.train.state import State
 from vglamm_jax.train.step import make_step
 
@@ -42,20 +41,24 @@ class Outcome:
     finished: bool
 
 
-def train(cfg: TrainConfig) -> Outcome:
+def train(cfg: TrainConfig, preemption: Preemption | None = None) -> Outcome:
     """Trains, or goes on training, until `cfg.steps` or until the process is told to end (SIGTERM).
+
+    `preemption`: the one that listens already, where the caller has one.
 
     Raises:
       ValueError, OSError: the config cannot work; before the first step, in one line.
       NotFinite: the run diverged. Nothing of the bad step is kept.
     """
-    with Preemption() as preemption:
-        run = Run(cfg)
-        with jax.set_mesh(run.mesh), contextlib.closing(run):
-            return _steps(run, preemption)
+    if preemption is None:
+        with Preemption() as preemption:
+            return train(cfg, preemption)
+    run = Run(cfg)
+    with jax.set_mesh(run.mesh), contextlib.closing(run):
+        return _steps(run, preemption)
 
 
-def _steps(run: "Run", preemption: "Preemption") -> Outcome:
+def _steps(run: "Run", preemption: Preemption) -> Outcome:
     cfg, state = run.cfg, run.state
     for step in range(int(state.step), cfg.steps):
         # Preemption first: seconds count. The state is that of `step` updates and the stream waits at batch `step`.
@@ -73,6 +76,7 @@ def _steps(run: "Run", preemption: "Preemption") -> Outcome:
         batch, numbers = run.draw()
         # Dispatch only: the devices work while the next lines look at the step before.
         state, metrics = run.step(state, batch)
+        preemption.begun.set()
         run.pending.append((step, metrics, numbers, batch.ids.shape[1], batch_frames(batch)))
         # One step behind, so that the devices always have work: what is read here is already there.
         if len(run.pending) > 1:
@@ -179,29 +183,6 @@ class Run:
         self.writer.close()
         if self.evaluation is not None:
             self.evaluation.close()
-
-
-class Preemption:
-    """Whether the machine is about to be taken away (SIGTERM).
-
-    Several processes must stop at the same step: JAX's own handler tells all of them of one's notice, and after which
-    step to stop.
-    """
-
-    def __init__(self):
-        self.told, self.before = threading.Event(), None
-
-    def __enter__(self) -> "Preemption":
-        if jax.process_count() == 1 and threading.current_thread() is threading.main_thread():
-            self.before = signal.signal(signal.SIGTERM, lambda *_: self.told.set())
-        return self
-
-    def __exit__(self, *_) -> None:
-        if self.before is not None:
-            signal.signal(signal.SIGTERM, self.before)
-
-    def reached(self, step: int) -> bool:
-        return self.told.is_set() or (jax.process_count() > 1 and multihost_utils.reached_preemption_sync_point(step))
 
 
 def _once(make) -> Any:
