@@ -106,6 +106,7 @@ class TrainConfig:
     compute: dtype of the forward pass; None is bfloat16, but float32 on a CPU. What is learnt is kept in float32.
     decoder: masks of the supervised frames one by one ("framewise", the original) or through memory ("tracked").
     protocol: "reference" counts padded mask slots and steps the schedule as the original does.
+    features: a folder that keeps what the frozen encoders say of each picture, see `train.features`; None for none.
     remat: what the backward pass computes again: nothing, every block, or all but its matrix products ("dots").
     """
 
@@ -130,6 +131,7 @@ class TrainConfig:
     protocol: Protocol = "default"
     remat: bool | Literal["dots"] = True
     compute: Literal["float32", "bfloat16"] | None = None
+    features: str | None = None
     seed: int = 0
     log_every: int = 10
     save_every: int = 500
