@@ -24,11 +24,11 @@ KERNEL_EFFICIENCY = 0.5  # of the peak; assumed, cautiously
 PRODUCTS = {"_fwd": 2, "_dq": 3, "_dkv": 4}  # of a block of scores, by what the kernel's name has
 FREE = {
     *("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "partition-id", "replica-id"),
-    *("while", "conditional", "call", "iota", "opt-barrier", "add-dependency", "recv", "recv-done", "domain"),
+    *("while", "conditional", "call", "opt-barrier", "add-dependency", "recv", "recv-done", "domain"),
 }
 FREE_CALLS = ("AllocateBuffer", "ConcatBitcast", "Sharding", "MoveToHost", "MoveToDevice")
 BESIDE = ("copy-start", "slice-start", "dynamic-slice-start", "dynamic-update-slice-start", "async-start")
-COPIES = ("copy", "reshape", "concatenate", "slice", "dynamic-slice", "dynamic-update-slice")
+COPIES = ("copy", "reshape", "iota", "concatenate", "slice", "dynamic-slice", "dynamic-update-slice")
 NEGLIGIBLE = 2**14  # bytes: work on scalars and the like
 
 
