@@ -9,7 +9,11 @@
 Arrays are restored to where `sharding.RULES` puts them now: the mesh and the number of processes may have changed.
 """
 
+import contextlib
 import dataclasses
+import errno
+import os
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,6 +28,7 @@ from vglamm_jax.train.places import place
 from vglamm_jax.train.state import State, named, renamed
 
 LEARNT = ("step", "train", "opt", "ema")
+REASONS = tuple(map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)))
 WRITTEN_BY = ("vglamm_jax", "jax", "flax", "optax", "orbax-checkpoint", "grain")
 
 
@@ -61,7 +66,7 @@ class Checkpoints:
             data=ocp.args.JsonSave({"step": step, "fingerprint": fingerprint}),
             meta=ocp.args.JsonSave({"config": to_json(self.cfg), "versions": _versions()}),
         )
-        with silent():
+        with silent(), self._one_line():
             self.manager.save(step, args=items, force=True)
 
     def restore(self, state: State, fingerprint: int) -> State:
@@ -97,12 +102,29 @@ class Checkpoints:
         return {"".join(str(key.key) for key in path[-1:]): tuple(leaf.shape) for path, leaf in leaves}
 
     def wait(self) -> None:
-        """Until everything begun is written. Raises what went wrong in the background."""
-        self.manager.wait_until_finished()
+        """Until everything begun is written.
+
+        Raises:
+          OSError: it could not be: the disk is full, or gone.
+        """
+        with self._one_line():
+            self.manager.wait_until_finished()
 
     def close(self) -> None:
-        with silent():
+        with silent(), self._one_line():
             self.manager.close()
+
+    @contextlib.contextmanager
+    def _one_line(self) -> Iterator[None]:
+        """What goes wrong while a checkpoint is written, also one before, in the background: as one line."""
+        try:
+            yield
+        except Exception as error:  # Orbax and TensorStore raise bare ones, pages long
+            reason = next((one for one in REASONS if one in str(error)), " ".join(str(error).split()))
+            raise OSError(
+                f"{self.folder}: a checkpoint could not be written ({reason[:200]}); the ones before it stay: make "
+                "room, and the same command goes on from there"
+            ) from error
 
 
 def _learnt(state: State) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import jax
 import numpy as np
@@ -30,15 +30,18 @@ class Writer:
                 self.mirror.bring("metrics.jsonl")
                 self.folder = self.mirror.here
             self.folder.mkdir(parents=True, exist_ok=True)
-            self.lines = (self.folder / "metrics.jsonl").open("a", encoding="utf-8")
+            self.lines = _appended(self.folder / "metrics.jsonl")
             self.events = writer(str(self.folder / "tensorboard")) if writer else None
 
     def scalars(self, step: int, values: Mapping[str, float | None]) -> None:
         """Numbers of a step by name, `train/loss`; those that are None are left out."""
         known = {name: float(value) for name, value in values.items() if value is not None}
         if self.lines is not None:
-            self.lines.write(json.dumps({"step": step, "time": round(time.time(), 3)} | known) + "\n")
-            self.lines.flush()
+            try:
+                self.lines.write(json.dumps({"step": step, "time": round(time.time(), 3)} | known) + "\n")
+                self.lines.flush()
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, self.lines.name) from error
         if self.events is not None:
             for name, value in known.items():
                 self.events.add_scalar(name, value, step)
@@ -68,6 +71,14 @@ class Writer:
                 sink.close()
         if self.mirror is not None:
             self.mirror.close()
+
+
+def _appended(path: Path) -> IO[str]:
+    """Open at its end, without a last line that was cut short when the run was killed."""
+    if path.exists():
+        with path.open("rb+") as file:
+            file.truncate(file.read().rfind(b"\n") + 1)
+    return path.open("a", encoding="utf-8")
 
 
 def _tensorboard() -> Any:
