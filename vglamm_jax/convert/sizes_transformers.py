@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig
-
 from vglamm_jax.config import HieraConfig, Sam2Config
 from vglamm_jax.convert.torch_io import CheckpointError
 
@@ -19,6 +17,8 @@ def transformers_sam2_config(folder: Path) -> Sam2Config:
     Raises:
       CheckpointError: not such a file, or a trunk that is no Hiera as Meta's.
     """
+    from transformers import AutoConfig  # brings PyTorch with it, for seconds, where that is installed
+
     path = folder / "config.json"
     try:
         stated: dict[str, Any] = AutoConfig.from_pretrained(folder).to_dict()

@@ -73,9 +73,12 @@ def tiny_tokenizer(folder: str | Path, vocab: int = 512) -> Path:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     added = {token: vocab - 1 - len(PHI3_TOKENS) + i for i, token in enumerate((*PHI3_TOKENS, SEG))}
-    (folder / "tokenizer.model").write_bytes(_train_pieces(vocab - len(added)))
     _write_json(folder / "added_tokens.json", added)
     _write_json(folder / "tokenizer_config.json", _phi3_settings(added))
+    # Last and at once: where it is, the folder is whole, even if a run is killed while it makes its tokenizer.
+    partial = folder / "tokenizer.model.partial"
+    partial.write_bytes(_train_pieces(vocab - len(added)))
+    partial.rename(folder / "tokenizer.model")
     return folder
 
 
