@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 
 from vglamm_jax.config import to_json
 from vglamm_jax.convert.engine import leaves
+from vglamm_jax.data.pack import Batch
 from vglamm_jax.data.tokenizer import load_tokenizer
 from vglamm_jax.models import layers
 from vglamm_jax.models.videoglamm import VideoGlamm
@@ -22,6 +23,8 @@ from vglamm_jax.train import state as states
 from vglamm_jax.train.checkpoint import Checkpoints
 from vglamm_jax.train.config import TrainConfig
 from vglamm_jax.train.evaluate import Evaluation, batch_frames
+from vglamm_jax.train.features import IN_STEP, Features, row_bytes, without_pixels
+from vglamm_jax.train.forward import Encoded
 from vglamm_jax.train.metrics import Rates, Writer, device_memory, line, say
 from vglamm_jax.train.optimizer import optimizer
 from vglamm_jax.train.preemption import Preemption
@@ -73,9 +76,9 @@ def _steps(run: "Run", preemption: Preemption) -> Outcome:
         # Evaluate before the step, so that step 0 is the untrained model and no step is measured twice.
         if run.evaluation is not None and step % cfg.evaluation.every == 0:
             run.evaluate(step, state)
-        batch, numbers = run.draw()
+        batch, numbers, encoded = run.draw(state)
         # Dispatch only: the devices work while the next lines look at the step before.
-        state, metrics = run.step(state, batch)
+        state, metrics = run.step(state, batch, encoded)
         preemption.begun.set()
         run.pending.append((step, metrics, numbers, batch.ids.shape[1], batch_frames(batch)))
         # One step behind, so that the devices always have work: what is read here is already there.
@@ -120,6 +123,7 @@ class Run:
             self.feed.seek(int(self.state.step))
             say(f"going on from step {int(self.state.step)} of {self.checkpoints.folder}")
         self.learnt = list(leaves(self.state.train))
+        self.features = Features(cfg, self.state, self.mesh) if cfg.features else None
         self.step = make_step(cfg, tx, self.state)
         self.pending: deque[tuple[int, dict, np.ndarray, int, int]] = deque()
         self.rates = Rates()
@@ -127,12 +131,20 @@ class Run:
             config = json.dumps(to_json(cfg), indent=1) + "\n"
             (places.place(cfg.workdir) / "config.json").write_text(config)
 
-    def draw(self) -> tuple[Any, np.ndarray]:
-        """The next batch; what the loop waits for here, the devices may be waiting for, too."""
-        began = time.perf_counter()
-        drawn = next(self.feed)
+    def draw(self, state: State) -> tuple[Batch, np.ndarray, Encoded | None]:
+        """The next batch; what the loop waits for here, the devices may be waiting for, too.
+
+        With a feature cache it comes without pixels, and with what the encoders say of them.
+        """
+        began, encoded = time.perf_counter(), None
+        if self.features is None:
+            batch, numbers = next(self.feed)
+        else:
+            local = next(self.feed.batches)
+            encoded, numbers = self.features(state.frozen, local), local.draw
+            batch = self.feed.on_mesh(without_pixels(local))
         self.rates.wait(time.perf_counter() - began)
-        return drawn
+        return batch, numbers, encoded
 
     def look(self) -> None:
         """At the oldest metrics not yet seen: stops the run, or reports it."""
@@ -145,10 +157,12 @@ class Run:
         if done % self.cfg.log_every and done != self.cfg.steps:
             return
         said = {f"train/{name}": value for name, value in values.items()} | self.rates.take() | device_memory()
-        work = sum(flops.of_step(self.cfg, positions, self.learnt).values())
+        parts = flops.of_step(self.cfg, positions, self.learnt)
+        work = sum(value for name, value in parts.items() if self.features is None or name not in IN_STEP)
         kind, chips = jax.devices()[0].device_kind, jax.device_count()
         said["speed/tflops"] = work / said["speed/seconds_per_step"] / 1e12
         said["speed/mfu"] = flops.utilisation(work, said["speed/seconds_per_step"], kind, chips)
+        said |= self.features.take() if self.features is not None else {}
         said["data/passed_over"] = float(self.feed.batches.bad.total)
         self.writer.scalars(done, said)
         say(line(done, self.cfg.steps, said))
@@ -181,6 +195,9 @@ class Run:
         self.feed.close()
         self.checkpoints.close()
         self.writer.close()
+        if self.features is not None:
+            say(f"features in {self.cfg.features}: {self.features.summary()}")
+            self.features.close()
         if self.evaluation is not None:
             self.evaluation.close()
 
@@ -213,6 +230,8 @@ def describe(cfg: TrainConfig) -> str:
     lines += [f"data        {part.weight:g} x {part.source!r}: {len(part.source):,} examples" for part in sources]
     lines += [f"trains      {text}" for text in trainable.summary(shapes, cfg.trainable).splitlines()]
     lines += [f"state       {held / 2**30:.2f} GiB a device, without activations"]
+    if cfg.features:
+        lines += [f"features    {row_bytes(cfg) / 1e6:,.1f} MB a row in {cfg.features}"]
     lines += [f"step        {sum(work.values()) / 1e12:.3f} TFLOP: " + ", ".join(_shares(work))]
     return "\n".join(lines)
 
