@@ -15,7 +15,6 @@ import functools
 import json
 import logging
 import operator
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,7 +30,7 @@ from vglamm_jax.config import to_json
 from vglamm_jax.convert import engine, manifest
 from vglamm_jax.convert.ahead import ahead
 from vglamm_jax.convert.checkpoint import Checkpoint, slots
-from vglamm_jax.convert.orbax_store import Store
+from vglamm_jax.convert.orbax_store import Store, in_bucket
 from vglamm_jax.convert.torch_io import LazyTensor
 
 DESCRIPTION = "vglamm.json"
@@ -96,7 +95,7 @@ def write(
     progress: engine.Progress | None = None,
     arrays: Mapping[str, jax.Array] | None = None,
 ) -> None:
-    """Writes the checkpoint into an existing, empty folder; memory holds a few tensors at a time.
+    """Writes the checkpoint into an existing, empty folder, or one of a bucket; memory holds a few tensors at a time.
 
     Args:
       arrays: parameters by path as they lie on devices. Every process of the run must call this with the same ones
@@ -133,7 +132,7 @@ def _write_files(checkpoint: Checkpoint, folder: Path, entries: Mapping[str, man
     for name, path in checkpoint.files.items():
         target = folder / "files" / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, target)
+        epath.Path(path).copy(target, overwrite=True)
     manifest.write(folder, entries)
     # Last, for a folder without it is not taken for a checkpoint.
     (folder / DESCRIPTION).write_text(json.dumps(_description(checkpoint), indent=1) + "\n", encoding="utf-8")
@@ -179,7 +178,8 @@ def _save(
     with silent():
         handler = ocp.PyTreeCheckpointHandler(type_handler_registry=registry, use_zarr3=True, use_compression=False)
         with ocp.Checkpointer(handler) as checkpointer:
-            checkpointer.save(folder.absolute(), ocp.args.PyTreeSave(nested(leaves), save_args=nested(args)))
+            place = folder if in_bucket(folder) else folder.absolute()
+            checkpointer.save(place, ocp.args.PyTreeSave(nested(leaves), save_args=nested(args)))
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,10 @@ import tensorstore as ts
 
 from vglamm_jax.convert import engine
 from vglamm_jax.convert.torch_io import CheckpointError
+
+
+def in_bucket(folder: str | os.PathLike) -> bool:
+    return os.fspath(folder).startswith("gs://")
 
 
 class Store:
@@ -37,7 +42,8 @@ class Store:
         return slot.row.transform.to_torch(self.read(slot.path.replace("/", "."), slot.index))
 
     def _spec(self, name: str) -> dict[str, Any]:
-        kvstore = {"driver": "ocdbt", "base": f"file://{self.folder.absolute()}/", "path": f"{name}/"}
+        base = self.folder if in_bucket(self.folder) else f"file://{self.folder.absolute()}"
+        kvstore = {"driver": "ocdbt", "base": f"{base}/", "path": f"{name}/"}
         return {"driver": "zarr3" if self.metadata.get("use_zarr3") else "zarr", "kvstore": kvstore}
 
     @functools.cached_property

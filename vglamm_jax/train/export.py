@@ -13,33 +13,37 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from etils import epath
 from jax.experimental import multihost_utils
 
 from vglamm_jax.convert import engine, orbax_io
 from vglamm_jax.convert.checkpoint import Checkpoint, slots
 from vglamm_jax.convert.convert import MARGIN
 from vglamm_jax.convert.from_model import checkpoint_of
+from vglamm_jax.convert.orbax_store import in_bucket
 from vglamm_jax.convert.publish import publishing
 from vglamm_jax.convert.readers import companions
 from vglamm_jax.train import start
 from vglamm_jax.train.config import TrainConfig
+from vglamm_jax.train.places import place
 from vglamm_jax.train.state import State, model_of
 
 LONGEST = 4096  # bytes of a path
 OF_THE_MODEL = ("home/config.json", "home/generation_config.json")
 
 
-def export(state: State, cfg: TrainConfig, tokenizer: Path) -> Path:
-    """Writes workdir/model; what was there is replaced when all is written.
+def export(state: State, cfg: TrainConfig, tokenizer: Path) -> epath.Path:
+    """Writes workdir/model; what was there is replaced when all is written, in a bucket before.
 
     Every process calls this. `tokenizer` is the folder that the run took it from.
 
     Raises:
       NoRoomError, FileNotFoundError, CheckpointError: the disk is full, or what the run began with is gone.
     """
-    folder = Path(cfg.workdir).absolute() / "model"
+    folder = place(cfg.workdir) / "model"
     found, arrays = finished(state, cfg, tokenizer)
-    with _published(folder, found.nbytes + MARGIN) as partial:
+    published = _emptied(folder) if in_bucket(folder) else _published(Path(folder), found.nbytes + MARGIN)
+    with published as partial:
         orbax_io.write(found, partial, arrays=arrays)
     return folder
 
@@ -78,6 +82,19 @@ def _published(folder: Path, needed_bytes: int) -> Iterator[Path]:
             yield _told(partial)
     else:
         yield _told(Path())
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices("the model is in place")
+
+
+@contextlib.contextmanager
+def _emptied(folder: epath.Path) -> Iterator[epath.Path]:
+    """A folder of a bucket, where nothing can be renamed: no checkpoint until its description is written, last."""
+    if jax.process_index() == 0:
+        (folder / orbax_io.DESCRIPTION).unlink(missing_ok=True)
+        folder.rmtree(missing_ok=True)
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices("the place is empty")
+    yield folder
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices("the model is in place")
 

@@ -9,14 +9,10 @@ from pathlib import Path
 
 from etils import epath
 
+from vglamm_jax.convert.orbax_store import in_bucket
 from vglamm_jax.train.config import TrainConfig
 
-BUCKET = "gs://"
 SECONDS = 60.0  # between two copies to a bucket
-
-
-def in_bucket(where: str | os.PathLike) -> bool:
-    return os.fspath(where).startswith(BUCKET)
 
 
 def place(where: str | os.PathLike) -> epath.Path:
@@ -32,14 +28,14 @@ def check(cfg: TrainConfig) -> None:
       ModuleNotFoundError: the run's folder is in one, and what reads buckets is not installed.
     """
     start = cfg.start
-    read = {"built": cfg.built, "start.checkpoint": start.checkpoint, "start.tokenizer": start.tokenizer}
-    read |= {"start.clip": start.clip, "start.internvideo2": start.internvideo2, "start.sam2": start.sam2}
+    read = {"built": cfg.built, "features": cfg.features, "start.checkpoint": start.checkpoint}
+    read |= {f"start.{name}": getattr(start, name) for name in ("tokenizer", "clip", "internvideo2", "sam2")}
     read |= {f"start.parts.{i}": folder for i, folder in enumerate(start.parts)}
     read |= {f"files.{i}.path": files.path for i, files in enumerate((*cfg.files, *cfg.evaluation.files))}
     for field, folder in read.items():
         if folder is not None and in_bucket(folder):
             raise ValueError(
-                f"{field}={folder}: is read from a disk; copy it to each machine (launch/tpu_vm.sh --copy) or mount it"
+                f"{field}={folder}: must be on a disk; copy it to each machine (launch/tpu_vm.sh --copy) or mount it"
             )
     if in_bucket(cfg.workdir) and not any(map(importlib.util.find_spec, ("gcsfs", "tensorflow"))):
         raise ModuleNotFoundError(f"workdir={cfg.workdir}: needs gcsfs; pip install vglamm_jax[tpu]")
