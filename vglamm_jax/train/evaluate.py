@@ -97,6 +97,6 @@ def _picture(frames: np.ndarray, logits: np.ndarray) -> np.ndarray:
 
 
 def batch_frames(batch: Batch) -> int:
-    """Frames that any encoder looks at in a batch, counted once for each."""
-    rows = batch.ids.shape[0]
-    return rows * (batch.context.shape[1] + batch.clips.shape[1] + batch.sam.shape[1])
+    """Frames that any encoder looks at in a batch, counted once for each; none where a cache has taken its pixels."""
+    seen = [pixels.shape[1] for pixels in (batch.context, batch.clips, batch.sam) if pixels is not None]
+    return batch.ids.shape[0] * sum(seen)
