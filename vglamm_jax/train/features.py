@@ -144,6 +144,11 @@ class Features:
         return jax.make_array_from_process_local_data(self.place, rows, (self.cfg.batch_size, *rows.shape[1:]))
 
 
+def without_pixels(batch: Batch) -> Batch:
+    """What a step needs besides what the encoders say."""
+    return batch._replace(**dict.fromkeys(PIXELS.values()))
+
+
 def check(train: Any) -> None:
     """Raises ValueError where something of an encoder is among what trains."""
     moving = [path for path in leaves(train) if any(re.search(pattern, path) for pattern in WEIGHTS.values())]
