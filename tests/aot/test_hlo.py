@@ -155,13 +155,20 @@ def test_all_reduce_of_which_each_chip_keeps_a_part():
             4,
             30,
         ),
+        (
+            "splash_mha_dkv_segmented.1",
+            "s8[1,8,8]{2,1,0}, bf16[32,4096,96], bf16[32,4096,96], s32[9], s32[9], s32[9]",
+            5,
+            36,
+        ),
     ],
-    ids=["all", "causal", "window", "window by keys"],
+    ids=["all", "causal", "window", "window by keys", "backward at once"],
 )
 def test_attention_kernels_are_estimated_here(name, more, products, blocks):
     """Heads 96 wide work as if 128 wide; blocks are of 512 by 512."""
+    results = "bf16[32,4096,96]{2,1,0}" if products < 5 else "(" + ", ".join(["bf16[32,4096,96]{2,1,0}"] * 3) + ")"
     attributes = f'custom_call_target="tpu_custom_call", operand_layout_constraints={{{more}{{0}}}}'
-    call = f"ROOT %{name} = bf16[32,4096,96]{{2,1,0}} custom-call(%a), {attributes}"
+    call = f"ROOT %{name} = {results} custom-call(%a), {attributes}"
     found = of(module(f"%a = bf16[32,4096,96]{{2,1,0}} parameter(0)\n{call}"))
     flops = products * 2 * 32 * 128 * blocks * 512**2
     assert found.compute == found.estimated_here == pytest.approx(flops / (V5E.flops * KERNEL_EFFICIENCY))

@@ -3,7 +3,7 @@
 Estimated here, since the compiler says nothing about them:
 
 - Attention kernels (Pallas), from their operands. The products of one visited block of scores: forward 2, backward to
-  the queries 3, to keys and values 4, all at KERNEL_EFFICIENCY of the peak with the head's width rounded up to the 128
+  the queries 3, to keys and values 4, to all of them at once 5, all at KERNEL_EFFICIENCY of the peak with the head's width rounded up to the 128
   lanes of a matrix unit. How many blocks are visited the kernel's table says ([1, query blocks, key blocks of a row]):
   all of it, or, where another operand gives the positions for a causal mask, those up to the diagonal.
 - Copies and updates in place, as bytes read and written in HBM at its published speed.
@@ -140,6 +140,8 @@ def kernel_flops(call: Instruction) -> float | None:
     products = next((count for name, count in PRODUCTS.items() if "splash" in call.name and name in call.name), None)
     if products is None:
         return None
+    if "_dkv" in call.name and sum(len(array.sizes) > 2 for array in call.arrays) > 2:  # and one for the queries
+        products += 1
     operands = arrays(re.search(r"operand_layout_constraints=\{(.*?\})\}", call.rest).group(1))
     query, key = [array for array in operands if array.dtype in ("bf16", "f32") and len(array.sizes) > 2][:2]
     width = 128 * math.ceil(query.sizes[-1] / 128)
