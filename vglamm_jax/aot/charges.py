@@ -3,9 +3,10 @@
 Estimated here, since the compiler says nothing about them:
 
 - Attention kernels (Pallas), from their operands. The products of one visited block of scores: forward 2, backward to
-  the queries 3, to keys and values 4, to all of them at once 5, all at KERNEL_EFFICIENCY of the peak with the head's width rounded up to the 128
-  lanes of a matrix unit. How many blocks are visited the kernel's table says ([1, query blocks, key blocks of a row]):
-  all of it, or, where another operand gives the positions for a causal mask, those up to the diagonal.
+  the queries 3, to keys and values 4, to all of them at once 5, all at KERNEL_EFFICIENCY of the peak with the head's
+  width rounded up to the 128 lanes of a matrix unit. How many blocks are visited the kernel's table says ([1, query
+  blocks, key blocks of a row]): all of it, or, where another operand gives the positions for a causal mask, those up
+  to the diagonal.
 - Copies and updates in place, as bytes read and written in HBM at its published speed.
 - What collectives send: `network.py`.
 
