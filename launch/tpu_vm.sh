@@ -14,6 +14,7 @@
 #   --zone Z --project P  default: those of `gcloud config`
 #   --spot                cheaper, and taken away at any time                                    (up, train)
 #   --copy GS=LOCAL       a folder of a bucket on every machine's disk, may be repeated          (train)
+#   --setup COMMAND       on every machine before the run, e.g. to mount a disk, may be repeated  (train)
 #   --env KEY=VALUE       for the run on every machine, may be repeated                          (train)
 #   --max-restarts N      of a run that dies by itself, default 10                               (train)
 #   --runtime-version V   default: the one for the type; --network N, --subnetwork N             (up, train)
@@ -40,7 +41,7 @@ esac
 [[ $NAME =~ ^[a-z]([-a-z0-9]{0,60}[a-z0-9])?$ ]] || die "a NAME comes after $ACTION, of small letters, digits and dashes: $ACTION pod"
 shift 2
 type="" slices=1 zone="" project="" runtime="" restarts=10 worker=0 node=0 dry=0
-create_flags=() ssh_flags=() copies=() environment=() arguments=() watcher="" verdict=""
+create_flags=() ssh_flags=() copies=() setups=() environment=() arguments=() watcher="" verdict=""
 exec 3>&1 # for what a dry run prints
 
 read_options() {
@@ -63,6 +64,7 @@ read_options() {
       --create-flag) create_flags+=("$value") ;;
       --ssh-flag) ssh_flags+=("$value") ;;
       --copy) copies+=("$value") ;;
+      --setup) setups+=("$value") ;;
       --env) environment+=("$value") ;;
       --max-restarts) restarts=$value ;;
       --worker) worker=$value ;;
@@ -182,14 +184,15 @@ up() {
 WORKER="bash vglamm/code/launch/worker.sh"
 
 install() {
-  local commit archive
+  local commit archive setup
   commit=$(git -C "$ROOT" rev-parse --short=12 HEAD) || die "$ROOT is no git checkout: what is installed is a commit"
   git -C "$ROOT" diff --quiet HEAD || say "warning: what is not committed stays here; $commit is installed"
   archive=${TMPDIR:-/tmp}/vglamm-$commit.tar.gz
   git -C "$ROOT" archive --format=tar.gz -o "$archive" HEAD &&
     qr scp "$archive" "$NAME:vglamm.tar.gz" --node=all --worker=all "${ssh_flags[@]}" &&
     everywhere "rm -rf vglamm/code && mkdir -p vglamm/code && tar -xzf vglamm.tar.gz -C vglamm/code && $WORKER install" &&
-    { ((${#copies[@]} == 0)) || everywhere "$WORKER fetch$(quoted "${copies[@]}")"; }
+    { ((${#copies[@]} == 0)) || everywhere "$WORKER fetch$(quoted "${copies[@]}")"; } || return
+  for setup in "${setups[@]}"; do everywhere "$setup" || return; done
 }
 
 quoted() { (($# == 0)) || printf ' %q' "$@"; }

@@ -80,10 +80,12 @@ def test_a_request_that_always_fails_ends(cloud):
 
 def test_slices_data_and_environment(cloud):
     more = ("--num-slices", "2", "--copy", "gs://bucket/built=data/built", "--env", "A=b c", "--network=wide")
+    more += ("--setup", "mkdir -p /mnt/disk")
     done = train(cloud, ["none", "ACTIVE"], ["lost", "finished"], *more)
     assert done.returncode == 0, done.stderr
     assert cloud.calls("create", "--node-count=2 --node-prefix=pod", "--network=wide")
     assert cloud.calls("worker.sh fetch gs://bucket/built=data/built", "--node=all --worker=all")
+    assert cloud.calls("--command=mkdir -p /mnt/disk", "--node=all --worker=all")
     assert cloud.calls(r"env A=b\ c ", "--config.mesh.slices=2 --config.mesh.data=2 --distributed")
 
 
