@@ -17,7 +17,8 @@ def get_config() -> TrainConfig:
     return TrainConfig(
         model=load_config("videoglamm_phi3"),
         start=StartConfig(checkpoint="weights/start"),
-        trainable=("mm_projector", "image_mm_projector"),
+        # No published checkpoint has text_hidden_fcs: without masks it stays random here, and the next stage learns it.
+        trainable=("mm_projector", "image_mm_projector", "text_hidden_fcs"),
         data=DataConfig(pack=PackConfig(lengths=(1024, 2048, 4096), slots=4, frames=1), threads=16, ahead=4),
         mixture=(Share(names=("llava_instruct",)), Share(names=("video_instruct",))),
         built="data/built",
