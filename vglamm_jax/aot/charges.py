@@ -28,7 +28,10 @@ FREE = {
     *("while", "conditional", "call", "opt-barrier", "add-dependency", "recv", "recv-done", "domain"),
 }
 FREE_CALLS = ("AllocateBuffer", "ConcatBitcast", "Sharding", "MoveToHost", "MoveToDevice")
-BESIDE = ("copy-start", "slice-start", "dynamic-slice-start", "dynamic-update-slice-start", "async-start")
+BESIDE = (
+    *("copy-start", "slice-start", "dynamic-slice-start", "dynamic-update-slice-start"),
+    *("async-start", "call-start"),  # by another core of the chip
+)
 COPIES = ("copy", "reshape", "iota", "concatenate", "slice", "dynamic-slice", "dynamic-update-slice")
 NEGLIGIBLE = 2**14  # bytes: work on scalars and the like
 
@@ -66,7 +69,7 @@ class Charges:
             moved = between_slices(self.chip, instruction)
             return [Charge(moved.seconds, moved.network, transfer=moved, waited=instruction.name)]
         if opcode in BESIDE:
-            found = [i for i in self._fused(instruction) if i.opcode in KINDS] if opcode == "async-start" else []
+            found = [i for i in self._fused(instruction) if i.opcode in KINDS] if opcode in BESIDE else []
             if found:
                 return [self._sending(collective, instruction.name) for collective in found]
             size = max((array.bytes for array in instruction.arrays[1:]), default=0)
