@@ -69,11 +69,7 @@ class Charges:
             moved = between_slices(self.chip, instruction)
             return [Charge(moved.seconds, moved.network, transfer=moved, waited=instruction.name)]
         if opcode in BESIDE:
-            found = [i for i in self._fused(instruction) if i.opcode in KINDS] if opcode in BESIDE else []
-            if found:
-                return [self._sending(collective, instruction.name) for collective in found]
-            size = max((array.bytes for array in instruction.arrays[1:]), default=0)
-            return [Charge(size / self.chip.hbm_speed, "HBM", waited=instruction.name)]
+            return self._beside(instruction)
         inside = self._inside(instruction) if opcode == "fusion" else []
         if instruction.cycles is not None:
             return [Charge(instruction.cycles / self.chip.clock, cycles=instruction.cycles), *inside]
@@ -89,6 +85,14 @@ class Charges:
     def _sending(self, collective: Instruction, waited: str | None, whole: int | None = None) -> Charge:
         moved = transfer(self.network, collective, whole)
         return Charge(moved.seconds, moved.network, transfer=moved, waited=waited)
+
+    def _beside(self, start: Instruction) -> list[Charge]:
+        """Collectives of another core, or a copy."""
+        found = [inner for inner in self._fused(start) if inner.opcode in KINDS]
+        if found:
+            return [self._sending(collective, start.name) for collective in found]
+        size = max((array.bytes for array in start.arrays[1:]), default=0)
+        return [Charge(size / self.chip.hbm_speed, "HBM", waited=start.name)]
 
     def _inside(self, fusion: Instruction) -> list[Charge]:
         """Collectives in a fusion: the start of a chain of them, or an all-reduce of which a part is kept."""
