@@ -12,8 +12,8 @@ from vglamm_jax.chips import GIB, Chip
 
 BEGIN, END = "<!-- aot table: begin -->", "<!-- aot table: end -->"
 COLUMNS = (
-    *("topology", "config", "mesh", "rows a step", "arguments", "temporaries", "peak", "fits"),
-    *("TFLOP a chip", "compute", "collectives", "step", "MFU", "overlapped", "MFU"),
+    *("topology", "config", "mesh", "rows a step", "arguments, GiB", "temporaries, GiB", "peak, GiB", "fits"),
+    *("TFLOP a chip", "compute, ms", "collectives, ms", "step, ms", "MFU", "overlapped, ms", "MFU overlapped"),
 )
 
 
@@ -129,8 +129,8 @@ def _times(found: Result) -> list[str]:
         f"             {found.least * 1e3:.1f} ms at the peak of {found.chip.flops / 1e12:.0f} TFLOP/s",
         f"compute      {spent.compute * 1e3:.1f} ms by the compiler's cycles at {found.chip.clock / 1e9:.2f} GHz, "
         f"of which {spent.estimated_here * 1e3:.1f} ms estimated here (attention kernels, plain copies)",
-        f"             {spent.least * 1e3:.1f} ms at least, at the published speed of matrix units and HBM; "
-        f"products of {spent.flops / 1e12:.2f} TFLOP, recomputed ones and no attention kernels included",
+        f"             {spent.least * 1e3:.1f} ms at least, at the published speed of matrix units and HBM",
+        f"             {spent.flops / 1e12:.2f} TFLOP of products, recomputed ones too, attention kernels aside",
         f"collectives  {spent.sending * 1e3:.1f} ms, {found.share_sending:.1%} of the step",
     ]
     for sent in spent.collectives:
