@@ -19,7 +19,7 @@
 #   --max-restarts N      of a run that dies by itself, default 10                               (train)
 #   --runtime-version V   default: the one for the type; --network N, --subnetwork N             (up, train)
 #   --create-flag FLAG    one more flag of `gcloud compute tpus queued-resources create`, may be repeated
-#   --ssh-flag FLAG       one more flag of `... queued-resources ssh`: --internal-ip, --tunnel-through-iap
+#   --connect-flag FLAG   one more flag of `... ssh` and `scp`: --internal-ip, --tunnel-through-iap
 #   --dry-run             prints every gcloud command instead of running it
 #
 # bash launch/tpu_vm.sh train pod --type v5litepod-16 --zone us-west4-a --spot --copy gs://BUCKET/built=data/built \
@@ -41,7 +41,7 @@ esac
 [[ $NAME =~ ^[a-z]([-a-z0-9]{0,60}[a-z0-9])?$ ]] || die "a NAME comes after $ACTION, of small letters, digits and dashes: $ACTION pod"
 shift 2
 type="" slices=1 zone="" project="" runtime="" restarts=10 worker=0 node=0 dry=0
-create_flags=() ssh_flags=() copies=() setups=() environment=() arguments=() watcher="" verdict=""
+create_flags=() connect_flags=() copies=() setups=() environment=() arguments=() watcher="" verdict=""
 exec 3>&1 # for what a dry run prints
 
 read_options() {
@@ -62,7 +62,7 @@ read_options() {
       --runtime-version) runtime=$value ;;
       --network | --subnetwork) create_flags+=("${1%%=*}=$value") ;;
       --create-flag) create_flags+=("$value") ;;
-      --ssh-flag) ssh_flags+=("$value") ;;
+      --connect-flag) connect_flags+=("$value") ;;
       --copy) copies+=("$value") ;;
       --setup) setups+=("$value") ;;
       --env) environment+=("$value") ;;
@@ -126,12 +126,14 @@ shown() {
   echo
 }
 
-qr() { # VERB ARGUMENTS: gcloud compute tpus queued-resources
-  local command=(gcloud compute tpus queued-resources "$1" "${@:2}" "--zone=$zone" "--project=$project" --quiet)
+tpus() {
+  local command=(gcloud compute tpus "$@" "--zone=$zone" "--project=$project" --quiet)
   if ((dry)); then shown "${command[@]}" >&3; else "${command[@]}"; fi
 }
 
-everywhere() { qr ssh "$NAME" --node=all --worker=all "${ssh_flags[@]}" "--command=$1"; }
+qr() { tpus queued-resources "$@"; }
+
+everywhere() { qr ssh "$NAME" --node=all --worker=all "${connect_flags[@]}" "--command=$1"; }
 
 # The state of the queued resource, nothing where there is none.
 state() {
@@ -157,6 +159,9 @@ create() {
 
 delete() { qr delete "$NAME" --force; }
 
+# Whether machines are gone although the queued resource has not noticed yet.
+taken() { [[ $(tpus tpu-vm list "--filter=name~(^|/)$NAME(-[0-9]+)?\$" "--format=value(state)") =~ PREEMPTED|TERMINATED ]]; }
+
 # Until the TPU is ours. A request that fails three times has something wrong that asking again does not mend.
 up() {
   local now="" before="" failed=0
@@ -165,7 +170,7 @@ up() {
     [[ $now == "$before" ]] || say "$NAME: ${now:-not there}"
     before=$now
     case $now in
-      ACTIVE) return ;;
+      ACTIVE) taken || return 0; say "$NAME: taken away"; delete; continue ;;
       "") create; continue ;;
       SUSPENDED) delete; continue ;;
       FAILED)
@@ -189,7 +194,7 @@ install() {
   git -C "$ROOT" diff --quiet HEAD || say "warning: what is not committed stays here; $commit is installed"
   archive=${TMPDIR:-/tmp}/vglamm-$commit.tar.gz
   git -C "$ROOT" archive --format=tar.gz -o "$archive" HEAD &&
-    qr scp "$archive" "$NAME:vglamm.tar.gz" --node=all --worker=all "${ssh_flags[@]}" &&
+    qr scp "$archive" "$NAME:vglamm.tar.gz" --node=all --worker=all "${connect_flags[@]}" &&
     everywhere "rm -rf vglamm/code && mkdir -p vglamm/code && tar -xzf vglamm.tar.gz -C vglamm/code && $WORKER install" &&
     { ((${#copies[@]} == 0)) || everywhere "$WORKER fetch$(quoted "${copies[@]}")"; } || return
   for setup in "${setups[@]}"; do everywhere "$setup" || return; done
@@ -207,7 +212,7 @@ watch() {
   [[ -n $watcher ]] && kill -0 "$watcher" 2>/dev/null && return
   local lines=20
   [[ -n $watcher ]] || lines=+1
-  qr ssh "$NAME" --node=0 --worker=0 "${ssh_flags[@]}" "--command=LINES_BEFORE=$lines $WORKER log" 2>/dev/null &
+  qr ssh "$NAME" --node=0 --worker=0 "${connect_flags[@]}" "--command=LINES_BEFORE=$lines $WORKER log" 2>/dev/null &
   watcher=$!
   ((dry == 0)) || wait "$watcher"
 }
@@ -283,12 +288,12 @@ case $ACTION in
   up) up ;;
   train) train ;;
   status) qr describe "$NAME" "--format=value(state.state)"; everywhere "$WORKER status" ;;
-  logs) qr ssh "$NAME" "--node=$node" "--worker=$worker" "${ssh_flags[@]}" "--command=$WORKER log" ;;
+  logs) qr ssh "$NAME" "--node=$node" "--worker=$worker" "${connect_flags[@]}" "--command=$WORKER log" ;;
   stop) everywhere "$WORKER stop" ;;
   down) delete ;;
   ssh)
     if ((${#arguments[@]})); then everywhere "${arguments[*]}"; else
-      qr ssh "$NAME" "--node=$node" "--worker=$worker" "${ssh_flags[@]}"
+      qr ssh "$NAME" "--node=$node" "--worker=$worker" "${connect_flags[@]}"
     fi
     ;;
 esac

@@ -23,6 +23,7 @@ case "$*" in
     [[ $state != forbidden ]] || { echo "ERROR: PERMISSION_DENIED" >&2; exit 1; }
     echo "$state"
     ;;
+  *"tpu-vm list"*) next machines ;;
   *"worker.sh status"*)
     said=$(next statuses)
     [[ $said != lost ]] || exit 255
@@ -54,8 +55,9 @@ class Cloud:
             (folder / "bin" / name).chmod(0o755)
         self.script([], [])
 
-    def script(self, states: list[str], statuses: list[str]) -> None:
-        for name, lines in (("calls", []), ("states", states), ("statuses", statuses)):
+    def script(self, states: list[str], statuses: list[str], machines: tuple[str, ...] = ("READY",)) -> None:
+        scripts = {"calls": [], "states": states, "statuses": statuses, "machines": machines}
+        for name, lines in scripts.items():
             (self.folder / name).write_text("".join(f"{line}\n" for line in lines))
 
     def run(self, script: str, *args: str, installed: bool = True) -> subprocess.CompletedProcess:

@@ -42,6 +42,12 @@ def test_a_tpu_that_is_taken_away_is_asked_for_again(cloud):
     assert len(cloud.calls("scp")) == len(cloud.calls("worker.sh start")) == 2
 
 
+def test_machines_that_are_gone_before_the_queue_notices_are_asked_for_again(cloud):
+    cloud.script(["ACTIVE", "none", "ACTIVE"], [], ("PREEMPTED", "READY"))
+    assert cloud.run("tpu_vm.sh", "up", "pod", *TPU).returncode == 0
+    assert len(cloud.calls("queued-resources delete")) == len(cloud.calls("queued-resources create")) == 1
+
+
 def test_a_machine_that_is_silent_for_a_moment_is_asked_again(cloud):
     done = train(cloud, ["ACTIVE"], ["none", "running", "lost", "running", "finished"])
     assert done.returncode == 0, done.stderr
@@ -93,9 +99,9 @@ def test_dry_run_needs_no_gcloud_and_prints_every_command(cloud):
     dry = cloud.run("tpu_vm.sh", "train", "pod", *TPU, "--zone=z", "--project=p", "--dry-run", *RUN, installed=False)
     assert dry.returncode == 0, dry.stderr
     lines = dry.stdout.splitlines()
-    assert all(line.startswith("gcloud compute tpus queued-resources ") for line in lines)
+    assert all(line.startswith("gcloud compute tpus ") for line in lines)
     verbs = [line.split()[4] for line in lines]
-    assert verbs == ["describe", "create", "describe", "scp", "ssh", "ssh", "ssh", "ssh"]
+    assert verbs == ["describe", "create", "describe", "list", "scp", "ssh", "ssh", "ssh", "ssh"]
     assert cloud.calls() == []
 
 
