@@ -8,33 +8,44 @@ import dataclasses
 from pathlib import Path
 
 import jax
+import numpy as np
 import tiny_training
 
-from vglamm_jax.config import LoraConfig, load_config
-from vglamm_jax.train import mesh, start
-from vglamm_jax.train import state as states
+from vglamm_jax.config import VideoGlammConfig
+from vglamm_jax.train import mesh, start, trainable
 from vglamm_jax.train.command import connect
 from vglamm_jax.train.config import StartConfig, TrainConfig
 from vglamm_jax.train.export import export
-from vglamm_jax.train.optimizer import optimizer
 from vglamm_jax.train.state import State
 
 LEARNT = ("lora", "embed_tokens", "lm_head", "text_hidden_fcs", "mask_decoder")
 
 
-def config(folder: Path, workdir: Path, **changes) -> TrainConfig:
-    """The published recipe on `tests/tiny_checkpoint.py`."""
-    tiny = load_config("tiny")
-    llm = dataclasses.replace(tiny.llm, lora=LoraConfig(rank=2, alpha=4, targets=tiny.llm.lora_targets("v_proj")))
-    cfg = tiny_training.config(workdir, model=dataclasses.replace(tiny, llm=llm), trainable=LEARNT)
-    return dataclasses.replace(cfg, start=StartConfig(checkpoint=str(folder)), **changes)
+def released() -> VideoGlammConfig:
+    """The model before LoRA, its mask decoder as Meta's code can have it."""
+    model = tiny_training.model()
+    sam2 = dataclasses.replace(model.sam2, decoder_depth=2, decoder_heads=8)
+    return dataclasses.replace(model, llm=dataclasses.replace(model.llm, lora=None), sam2=sam2)
+
+
+def config(folder: Path | str | None, workdir: Path | str, **changes) -> TrainConfig:
+    """The published recipe, on a checkpoint of `released()`."""
+    cfg, lora = tiny_training.config(workdir, trainable=LEARNT), tiny_training.model().llm.lora
+    model = released()
+    model = dataclasses.replace(model, llm=dataclasses.replace(model.llm, lora=lora))
+    return dataclasses.replace(cfg, model=model, start=StartConfig(checkpoint=folder and str(folder)), **changes)
 
 
 def changed(cfg: TrainConfig) -> State:
-    """The first state, a quarter added to all that trains."""
-    devices, tx = mesh.make_mesh(cfg.mesh), optimizer(cfg.optimizer, cfg.steps)
-    state = states.create(start.starting_model(cfg, devices), cfg, tx, devices)
-    return dataclasses.replace(state, train=jax.tree.map(lambda x: x + 0.25, state.train))
+    """Where a run begins, a quarter added to all that trains; without an optimizer's state."""
+    train, frozen = trainable.split(start.starting_model(cfg, mesh.make_mesh(cfg.mesh)), cfg)
+    return State(jax.numpy.int32(0), jax.tree.map(lambda x: moved(x, 0.25), train), frozen, opt=())
+
+
+def moved(x: jax.Array, by: float) -> jax.Array:
+    """On the host, which compiles nothing."""
+    shards = [jax.device_put(np.asarray(shard.data) + np.float32(by), shard.device) for shard in x.addressable_shards]
+    return jax.make_array_from_single_device_arrays(x.shape, x.sharding, shards)
 
 
 if __name__ == "__main__":

@@ -22,9 +22,9 @@ def tiny_config() -> VideoGlammConfig:
     return load_config("tiny")
 
 
-def write(folder: Path, seed: int = 0, frequent_seg: bool = True) -> Path:
+def write(folder: Path, seed: int = 0, frequent_seg: bool = True, cfg: VideoGlammConfig | None = None) -> Path:
     """Writes checkpoint/, clip/, internvideo2.safetensors and sam2.yaml; answers are all [SEG] by default."""
-    cfg = tiny_config()
+    cfg = cfg or tiny_config()
     model = random_weights(layers.abstract(VideoGlamm, cfg), seed)
     if frequent_seg:
         favour_seg(model, cfg, seg=0.6, stop=0.3)
@@ -85,7 +85,7 @@ def home_settings(cfg: VideoGlammConfig) -> dict:
         "max_position_embeddings": llm.max_positions,
         "rms_norm_eps": llm.norm_eps,
         "rope_theta": llm.rope_theta,
-        "sliding_window": llm.window - 1,
+        "sliding_window": llm.window - 1 if llm.window else None,
         "seg_token_idx": cfg.seg_token_id,
         "eos_token_id": cfg.stop_ids[0],
         "pad_token_id": cfg.pad_token_id,
