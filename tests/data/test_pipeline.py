@@ -92,6 +92,13 @@ def test_the_same_bytes_for_any_number_of_processes(start, whole, processes):
         assert same(together(list(parts)), whole[step])
 
 
+def test_rows_of_a_process_need_not_lie_together(start, whole):
+    """The four rows over two processes as pods deal them: a host's chips are a square, not a row."""
+    for rows in ((0, 2), (1, 3)):
+        for step, batch in enumerate(take(start(rows=rows), 3)):
+            assert same(batch, Batch(*(part[list(rows)] for part in whole[step])))
+
+
 def test_real_processes_agree(start, tokenizer, tmp_path):
     """Two programs with their own hash seeds, each with its half of step 2, which both start at."""
     tiny_tokenizer(tmp_path)

@@ -129,19 +129,37 @@ def batches(
     batch_size: int,
     process: int = 0,
     processes: int = 1,
+    rows: Sequence[int] | None = None,
 ) -> grain.MapDataset:
     """Step -> this process's rows of the batch, `batch_size` of all processes together.
 
-    The rows of all processes one after the other are the same batch for any number of them.
+    The rows of all processes one after the other are the same batch for any number of them. `rows` says instead which
+    ones of the batch are this process's: what its devices hold need not lie together.
 
     Raises:
         ValueError: the batch does not divide over the processes.
     """
+    if rows is not None:
+        mine = grain.MapDataset.range(ENDLESS).map(_Rows(stream, batch_size, tuple(rows)))
+        return mine.map(prepare).batch(len(rows), batch_fn=collate)
     if batch_size % processes or not 0 <= process < processes:
         raise ValueError(
             f"a batch of {batch_size} rows cannot be divided over {processes} processes: choose a multiple of them"
         )
     return stream.map(prepare).batch(batch_size // processes, batch_fn=collate)[process::processes]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Rows:
+    """The draws of some rows of every batch, one batch after the other."""
+
+    stream: grain.MapDataset
+    batch_size: int
+    rows: tuple[int, ...]
+
+    def __call__(self, number: int) -> Draw:
+        step, place = divmod(int(number), len(self.rows))
+        return self.stream[step * self.batch_size + self.rows[place]]
 
 
 def iterate(dataset: grain.MapDataset, step: int, threads: int, ahead: int) -> Iterator[Any]:

@@ -216,9 +216,10 @@ class Batches(Iterator[Batch]):
         step: int = 0,
         process: int = 0,
         processes: int = 1,
+        rows: Sequence[int] | None = None,
         agree: Callable[[int], int] | None = None,
     ):
-        """`batch_size` counts the rows of all processes.
+        """`batch_size` counts the rows of all processes; `rows` are this one's, if not an equal share by its number.
 
         `agree` turns the length of this process's batch into the longest of all processes; it is needed when there are
         several of both processes and allowed lengths.
@@ -226,14 +227,15 @@ class Batches(Iterator[Batch]):
         Raises:
             ValueError: what `mixture.draws` and `mixture.batches` say, or `agree` is missing.
         """
-        if processes > 1 and len(data.pack.lengths) > 1 and agree is None:
+        several = processes > 1 if rows is None else len(rows) < batch_size
+        if several and len(data.pack.lengths) > 1 and agree is None:
             raise ValueError(
-                f"{processes} processes may choose different ones of the lengths {data.pack.lengths}: "
+                f"several processes may choose different ones of the lengths {data.pack.lengths}: "
                 "give `agree`, the largest length over all processes, or a single length"
             )
         prepare = Prepare(parts, cfg, data, tokenizer)
         stream = mixture.draws(parts, data.seed)
-        self.dataset = mixture.batches(stream, prepare, prepare.collate, batch_size, process, processes)
+        self.dataset = mixture.batches(stream, prepare, prepare.collate, batch_size, process, processes, rows)
         self.data, self.pad_id, self.agree = data, cfg.pad_token_id, agree
         self.fingerprint = mixture.fingerprint(parts, data.seed)
         self.bad = BadRecords()

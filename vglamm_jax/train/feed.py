@@ -1,7 +1,8 @@
 """Batches for this process, and from the rows of every process one array on the mesh."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -52,11 +53,9 @@ class Feed(Iterator[tuple[Batch, np.ndarray]]):
     def __init__(self, cfg: TrainConfig, mesh: Mesh, sources: list[Part], tokenizer, data: DataConfig, batch_size: int):
         self.place = NamedSharding(mesh, PartitionSpec(BATCH))
         self.sources, self.seed, self.batch_size = sources, data.seed, batch_size
-        number, count = _share(self.place, batch_size)
-        agree = _longest if count > 1 else None
-        self.batches = Batches(
-            sources, cfg.model, data, tokenizer, batch_size, process=number, processes=count, agree=agree
-        )
+        mine = held_rows(self.place.addressable_devices_indices_map((batch_size,)), batch_size)
+        agree = _longest if jax.process_count() > 1 else None
+        self.batches = Batches(sources, cfg.model, data, tokenizer, batch_size, rows=mine, agree=agree)
 
     @property
     def step(self) -> int:
@@ -87,19 +86,13 @@ class Feed(Iterator[tuple[Batch, np.ndarray]]):
         self.batches.close()
 
 
-def _share(place: NamedSharding, rows: int) -> tuple[int, int]:
-    """(which, of how many) blocks of rows this process's devices hold.
+def held_rows(held: Mapping[Any, tuple[slice]], rows: int) -> list[int]:
+    """Numbers of the rows that devices hold, ascending, each once.
 
-    Raises:
-      ValueError: its devices hold no block of rows of their own; the mesh must give each process whole ones.
+    They need not lie together: the chips of a host are a square of the pod, and an axis of the mesh runs along rows
+    of chips.
     """
-    held = place.addressable_devices_indices_map((rows,)).values()
-    spans = sorted({(one[0].start or 0, rows if one[0].stop is None else one[0].stop) for one in held})
-    start, stop = spans[0][0], spans[-1][1]
-    size = stop - start
-    if sum(b - a for a, b in spans) != size or rows % size or start % size:
-        raise ValueError(f"the mesh {dict(place.mesh.shape)} deals rows {spans} to one process: reorder its axes")
-    return start // size, rows // size
+    return sorted({number for (span,) in held.values() for number in range(*span.indices(rows))})
 
 
 def _longest(length: int) -> int:
