@@ -28,7 +28,7 @@ make_environment() {
     fi
   done
   # The images of TPU VMs have an older Python: uv brings a newer one.
-  python3 -m pip install --quiet --user uv
+  python3 -m pip install --quiet --user uv || python3 -m pip install --quiet --user --break-system-packages uv
   python3 -m uv venv --quiet --seed --python 3.12 "$VENV"
 }
 
