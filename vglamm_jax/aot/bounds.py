@@ -88,7 +88,7 @@ def _read(module: Module, body: Computation, name: str) -> int:
             continue
         if user.opcode in ("dynamic-slice", "slice"):
             read += user.bytes
-        elif user.opcode in SAME_PLACE:
+        elif user.opcode in SAME_PLACE or _renames(module, user):
             read += _read(module, body, user.name)
         elif user.opcode == "fusion":
             inner = module.computations[user.called[0]]
@@ -99,6 +99,14 @@ def _read(module: Module, body: Computation, name: str) -> int:
         elif user.opcode not in HANDED_ON:
             return whole
     return min(whole, read)
+
+
+def _renames(module: Module, fusion: Instruction) -> bool:
+    """Whether a fusion inside another only gives its operand another shape or layout."""
+    if fusion.opcode != "fusion" or len(fusion.operands) != 1:
+        return False
+    inner = module.computations[fusion.called[0]].instructions
+    return all(each.opcode in ("parameter", "copy", *SAME_PLACE) for each in inner)
 
 
 def _written(body: Computation, fusion: Instruction) -> int:
