@@ -245,3 +245,11 @@ def test_products_count_where_both_factors_are(window, labels, left, kernel, out
         )
     )
     assert found.flops == 2 * pairs
+
+
+def test_a_copy_the_compiler_adds_counts_for_the_line_that_uses_it():
+    entry = f"""
+        %a = f32[8]{{0}} parameter(0)
+        %c = f32[8]{{0}} copy(%a), {estimated(15)}
+        ROOT %n = f32[8]{{0}} negate(%c), metadata={{op_name="jit(f)/neg" stack_frame_id=1}}"""
+    assert of(module(entry)).operations[0].source == "vglamm_jax/models/llm.py:120"

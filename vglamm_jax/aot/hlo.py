@@ -211,14 +211,20 @@ class _Ledger:
         compute, sending = Counter(), Counter()
         for part, spent in ((compute, core), (sending, moved)):
             for each in spent:
-                part[self.module.source(each.instruction).rpartition(":")[0]] += each.seconds
+                part[self._source(each).rpartition(":")[0]] += each.seconds
         files = [File(name, compute[name], sending[name]) for name in {*compute, *sending}]
         return tuple(sorted(files, key=lambda file: -file.compute - file.sending))
 
     def _operation(self, spent: _Spent) -> Operation:
-        did = spent.instruction
-        source = self.module.source(did)
+        did, source = spent.instruction, self._source(spent)
         return Operation(did.name, did.op_name, source, spent.runs, spent.charge.cycles, spent.seconds)
+
+    def _source(self, spent: _Spent) -> str:
+        """The line that asked for it; else for what is inside it; else for what uses it: the compiler adds copies."""
+        inside = [i for name in spent.instruction.called for i in self.module.computations[name].instructions]
+        users = (i for i in spent.home.instructions if spent.instruction.name in i.operands)
+        lines = (self.module.source(i) for group in ([spent.instruction], inside, users) for i in group)
+        return next(filter(None, lines), "")
 
 
 def _by_kind(moved: list[_Spent]) -> tuple[Sent, ...]:
