@@ -30,7 +30,7 @@ CORE = [
 ]
 
 EXTRAS = {
-    "tpu": ["jax[tpu]"],
+    "tpu": ["jax[tpu]", "etils[epath-gcs]"],  # the second: run folders in Google Cloud Storage
     "torch": ["torch>=2.2,<2.14"],
     "aot": ["jax[tpu]"],  # brings the libtpu that fits this jax; it compiles without a TPU
     "train": ["tensorboardX"],
