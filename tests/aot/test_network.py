@@ -24,6 +24,7 @@ def collective(opcode: str, rest: str, shape: str = "bf16[1024,1024]{1,0}"):
         ("mesh['axis_0'=4,'axis_1'=1] {'axis_0'}", [[0, 1, 2, 3]]),
         ("mesh['a'=2,'b'=2] {'a'}", [[0, 2], [1, 3]]),
         ("mesh['a'=2,'b'=2] {'b'}", [[0, 1], [2, 3]]),
+        ("mesh['a'=2,'b'=2], device_ids=([2,2]T(1,0)) {'b'}", [[0, 2], [1, 3]]),
     ],
 )
 def test_groups(text, expected):

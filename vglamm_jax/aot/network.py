@@ -192,7 +192,8 @@ def _permute(network: Network, collective: Instruction) -> Transfer:
 def groups(collective: Instruction, count: int) -> list[list[int]]:
     """The chips that take part together, as places in the program's list of `count` devices.
 
-    Understood are `{{0,1},{2,3}}`, `[2,2]<=[4]`, `[2,2]<=[2,2]T(1,0)`, `mesh['a'=2,'b'=2] {'a'}`, and `{}`, all.
+    Understood are `{{0,1},{2,3}}`, `[2,2]<=[4]`, `[2,2]<=[2,2]T(1,0)`, `mesh['a'=2,'b'=2] {'a'}`, the same with
+    `, device_ids=([2,2]T(1,0))` before the names, and `{}`, all.
     """
     rest = collective.rest
     if found := re.search(r"replica_groups=\{((?:\{[\d,]*\},?)*)\}", rest):
@@ -202,8 +203,13 @@ def groups(collective: Instruction, count: int) -> list[list[int]]:
         numbers = _iota(_numbers(found.group(3)), _numbers(found.group(4)) if found.group(4) else None)
         size = int(found.group(2))
         return [numbers[i : i + size] for i in range(0, len(numbers), size)]
-    if found := re.search(r"replica_groups=mesh\[([^\]]*)\] \{([^}:]*)\}", rest):
-        return _mesh_groups(found.group(1), found.group(2))
+    if found := re.search(r"replica_groups=mesh\[([^\]]*)\]([^{]*)\{([^}:]*)\}", rest):
+        places = _mesh_groups(found.group(1), found.group(3))
+        ids = re.search(r"device_ids=\(\[([\d,]+)\](?:T\(([\d,]+)\))?\)", found.group(2))
+        if ids is None:
+            return places
+        numbers = _iota(_numbers(ids.group(1)), _numbers(ids.group(2)) if ids.group(2) else None)
+        return [[numbers[place] for place in group] for group in places]
     raise ValueError(f"replica groups of {collective.name} are not understood: {rest[:200]}")
 
 
