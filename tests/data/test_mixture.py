@@ -1,13 +1,16 @@
 """The order of records: weights, passes, processes. Nothing is decoded here."""
 
 import collections
+import dataclasses
 import pickle
 
 import pytest
 from tiny_examples import Pairs, example
 
 from vglamm_jax.data import mixture
+from vglamm_jax.data.bad_records import BadRecords
 from vglamm_jax.data.mixture import InMemory, Part
+from vglamm_jax.data.schema import BadRecord
 
 
 class Numbers:
@@ -101,6 +104,19 @@ def test_a_stream_is_known_by_its_fingerprint():
     others = [mixture.fingerprint(PARTS, 1), mixture.fingerprint(PARTS[:3], 0)]
     others.append(mixture.fingerprint([*PARTS[:3], Part(Numbers(900), 2)], 0))
     assert len({mixture.fingerprint(PARTS, 0), *others}) == 4
+
+
+def test_data_that_has_moved_is_the_same_stream():
+    here, there = (Part(InMemory(folder, [example()[0]], folder)) for folder in ("here", "there"))
+    other = Part(InMemory("here", [dataclasses.replace(example()[0], id="other")], "here"))
+    assert mixture.fingerprint([here], 0) == mixture.fingerprint([there], 0) != mixture.fingerprint([other], 0)
+
+
+def test_many_bad_records_of_a_source_are_counted_and_a_few_are_named(caplog):
+    bad = BadRecords()
+    bad.add(BadRecord("worn", str(i % 40), "torn") for i in range(80))
+    assert bad.total == 80 and len(bad.reasons) == 40
+    assert caplog.text.count("passed over worn: ") == 5 and "more of worn" in caplog.text
 
 
 @pytest.mark.parametrize("source", [Pairs(), InMemory("list", [example()[0]])], ids=repr)

@@ -17,24 +17,33 @@ log = logging.getLogger(__name__)
 # Errors that a record is to blame for. Anything else is ours and stops the run.
 CAUSES = (BadRecord, SchemaError, VideoError, MaskError, MarkupError, PromptError, OSError)
 NAMED = 20  # reasons written out in a report
+LOGGED = 5  # of each source; then they are only counted
 
 
 class BadRecords:
-    """How many records were passed over, and why. A record drawn again counts again, but is reported once."""
+    """How many records were passed over, and why. A record drawn again counts again, but is named once."""
 
     def __init__(self):
         self.total = 0
         self.reasons: dict[tuple[str, str], str] = {}
         self.by_source: collections.Counter[str] = collections.Counter()
+        self._known: collections.Counter[str] = collections.Counter()
 
     def add(self, records: Iterable[BadRecord]) -> None:
-        """Counts them, and logs each one that is new."""
+        """Counts them, and logs the first new ones of each source."""
         for record in records:
             self.total += 1
             self.by_source[record.source] += 1
             if (record.source, record.id) not in self.reasons:
                 self.reasons[record.source, record.id] = record.reason
-                log.warning("passed over %s", record)
+                self._log(record)
+
+    def _log(self, record: BadRecord) -> None:
+        self._known[record.source] += 1
+        if self._known[record.source] <= LOGGED:
+            log.warning("passed over %s", record)
+        if self._known[record.source] == LOGGED:
+            log.warning("more of %s are counted without a word", record.source)
 
     def report(self) -> str:
         """Lines for people: how many of which source, then the first reasons."""

@@ -28,6 +28,7 @@ class Source(Protocol):
 
     `source[i]` gives an example, whose pictures are read from `source.root` if there is one (`open_media`); or a pair
     (example, frames uint8 [T, H, W, 3]) for those that live in memory; or a `BadRecord` in its place, or raises one.
+    Where its repr names a folder, a method `identity` says what it holds wherever that lies.
     """
 
     def __len__(self) -> int: ...
@@ -43,6 +44,10 @@ class InMemory:
 
     def __repr__(self) -> str:
         return f"InMemory({self.name!r}, {len(self)} records, {str(self.root)!r})"
+
+    def identity(self) -> str:
+        ids = "\n".join(f"{record.source} {record.id}" for record in self.records)
+        return f"InMemory({len(self)} records, {zlib.crc32(ids.encode()):08x})"
 
     def __len__(self) -> int:
         return len(self.records)
@@ -175,8 +180,16 @@ def _seed(seed: int, stream: int) -> int:
 
 
 def fingerprint(parts: Sequence[Part], seed: int) -> int:
-    """Tells whether a stream is another one than that of a checkpoint: sources, weights, frame rules or seed differ."""
-    return zlib.crc32(repr((list(parts), seed)).encode())
+    """Tells whether a stream is another one than that of a checkpoint: sources, weights, frame rules or seed differ.
+
+    The same data in another folder is the same stream.
+    """
+    said = [(_identity(part.source), part.weight, part.frames) for part in parts]
+    return zlib.crc32(repr((said, seed)).encode())
+
+
+def _identity(source: Source) -> str:
+    return source.identity() if hasattr(source, "identity") else repr(source)
 
 
 def _check(parts: Sequence[Part]) -> None:

@@ -41,6 +41,9 @@ class BuiltSource:
     def __repr__(self) -> str:
         return f"BuiltSource({self.out!r}, {self.name!r}, {self.split!r})"
 
+    def identity(self) -> str:
+        return f"BuiltSource({self.name!r}, {self.split!r}, {len(self)} examples)"
+
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_records": None}
 
