@@ -10,6 +10,7 @@ bit, and what is stale is never found. An entry is put in place by a rename and 
 folder, and what is damaged is known.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -92,8 +93,9 @@ class Entries:
             partial.write_bytes(content)
             os.replace(partial, path)
         except OSError as error:
-            partial.unlink(missing_ok=True)
             reason = error.strerror or "cannot be written to"
+            with contextlib.suppress(OSError):
+                partial.unlink()
             raise OSError(f"{self.folder}: {reason}; make room, or train without --cache-features") from error
 
     def size(self) -> tuple[int, int]:
