@@ -46,7 +46,9 @@ class InMemory:
         return f"InMemory({self.name!r}, {len(self)} records, {str(self.root)!r})"
 
     def identity(self) -> str:
-        ids = "\n".join(f"{record.source} {record.id}" for record in self.records)
+        found = (self[i] for i in range(len(self)))
+        examples = (one[0] if isinstance(one, tuple) else one for one in found)
+        ids = "\n".join(f"{example.source} {example.id}" for example in examples)
         return f"InMemory({len(self)} records, {zlib.crc32(ids.encode()):08x})"
 
     def __len__(self) -> int:
