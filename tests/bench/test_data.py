@@ -3,7 +3,6 @@
 import jax
 import numpy as np
 import pytest
-from flax import nnx
 
 from vglamm_jax.bench import data, data_consumer
 from vglamm_jax.config import load_config
@@ -12,7 +11,6 @@ from vglamm_jax.data.pack import PackConfig
 from vglamm_jax.data.pipeline import Batches, DataConfig, Prepare
 from vglamm_jax.data.tokenizer import load_tokenizer, tiny_tokenizer
 from vglamm_jax.data.video import open_video
-from vglamm_jax.models.videoglamm import VideoGlamm
 
 
 @pytest.fixture(scope="module")
@@ -58,14 +56,13 @@ def test_ours_and_the_bare_libraries_decode_the_same(media):
 
 def test_the_consumer_eats_batches(media, tokenizer):
     """Traced, not compiled: a batch fits the model, images and videos in one table of visual rows."""
-    cfg = load_config("tiny")
-    config = DataConfig(pack=PackConfig(lengths=(512,), mask_size=32), threads=0)
-    batch = next(Batches(media.parts(), cfg, config, tokenizer, 2))
-    model = jax.eval_shape(lambda: VideoGlamm(cfg, nnx.Rngs(0)))
-    assert batch.visual.max() < cfg.video_tokens + cfg.image_tokens
-    loss, gradient, prompts, _ = jax.eval_shape(data_consumer.step, model, batch)
-    assert loss.shape == () and prompts.shape == (2, 4, cfg.sam2.width)
-    assert [leaf.shape for leaf in jax.tree.leaves(gradient)] == [leaf.shape for leaf in jax.tree.leaves(model.llm)]
+    cfg = data_consumer.config(load_config("tiny"))
+    batch = next(Batches(media.parts(), cfg.model, cfg.data, tokenizer, data_consumer.BATCH))
+    assert batch.visual.max() < cfg.model.video_tokens + cfg.model.image_tokens
+    trainer = data_consumer.Trainer(cfg)
+    state, metrics = jax.eval_shape(trainer.step, trainer.state, batch._replace(draw=None))
+    assert jax.tree.structure(state) == jax.tree.structure(trainer.state)
+    assert {"loss", "grad_norm", "finite"} <= metrics.keys() and metrics["loss"].shape == ()
 
 
 def test_numbers_below_one_are_refused():
