@@ -7,6 +7,7 @@ vglamm aot train --config configs/train_lora.py --topology v5e:16x16 --num-slice
 """
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 from vglamm_jax.train.command import add_overrides, chosen_config
@@ -18,6 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     inference_arguments(programs.add_parser("infer", help=text, description=text))
     text = "the training step of a config: does it fit, and how fast would it be?"
     train_arguments(programs.add_parser("train", help=text, description=text))
+    text = "a Markdown table of what `aot train --json` has written"
+    table_arguments(programs.add_parser("table", help=text, description=text))
 
 
 def inference_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,8 +41,13 @@ def train_arguments(parser: argparse.ArgumentParser) -> None:
         "--num-slices", type=int, default=1, help="so many of them, joined by the data-centre network (default 1)"
     )
     parser.add_argument("--hlo", type=Path, help="also write the compiled program's text here")
-    parser.add_argument("--json", type=Path, help="also write the figures here")
-    parser.add_argument("--markdown", type=Path, help="also add a row to the table in this file, or replace it")
+    parser.add_argument("--json", type=Path, help="also write the figures here, for `vglamm aot table`")
+
+
+def table_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("results", type=Path, nargs="+", help="files of `vglamm aot train --json`, a row each")
+    parser.add_argument("--into", type=Path, help="put it between the marks in this file, as in launch/README.md")
+    parser.add_argument("--markdown", type=Path, help="write it as a file of its own")
 
 
 def main(args: argparse.Namespace) -> int:
@@ -48,15 +56,39 @@ def main(args: argparse.Namespace) -> int:
         from vglamm_jax.aot import inference
 
         return inference.main(args)
-    return train(args)
+    return train(args) if args.what == "train" else table(args)
 
 
 def train(args: argparse.Namespace) -> int:
-    from vglamm_jax.aot import training
+    from vglamm_jax.aot import compiling, report, training
 
     cfg = chosen_config(args)
-    program = training.compiled_step(cfg, args.topology, args.num_slices)
+    if args.num_slices > 1:
+        cfg = dataclasses.replace(cfg, mesh=dataclasses.replace(cfg.mesh, slices=args.num_slices))
+    mesh = training.topology_mesh(cfg, args.topology)
+    try:
+        program = compiling.compiled(training.lowered(cfg, mesh))
+    except compiling.DoesNotFit as error:
+        print(f"{args.config} on {args.topology}: DOES NOT FIT: {error}")
+        return 1
     if args.hlo is not None:
         args.hlo.write_text(program.hlo, encoding="utf-8")
-    print(training.summary(program))
-    return 1 if program.complaints else 0
+    name, work = Path(args.config).stem, training.model_flops(cfg)
+    found = report.result(name, args.topology, cfg.mesh.slices, mesh, cfg.batch_size, program, work)
+    report.show(found)
+    if args.json is not None:
+        report.save(found, args.json)
+    return 1 if found.complaints or not found.fits else 0
+
+
+def table(args: argparse.Namespace) -> int:
+    from vglamm_jax.aot import report
+
+    found = [report.load(path) for path in args.results]
+    if args.into is not None:
+        report.write_table(found, args.into)
+    if args.markdown is not None:
+        args.markdown.write_text(report.table(found), encoding="utf-8")
+    if args.into is None and args.markdown is None:
+        print(report.table(found), end="")
+    return 0

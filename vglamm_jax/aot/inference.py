@@ -15,7 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from vglamm_jax.aot.topology import GIB, USABLE_GIB, generation, topology_devices
+from vglamm_jax import chips
+from vglamm_jax.aot.topology import topology_devices
+from vglamm_jax.chips import GIB
 from vglamm_jax.config import VideoGlammConfig, load_config
 from vglamm_jax.infer import generate, predictor, track
 from vglamm_jax.models import layers
@@ -167,12 +169,12 @@ def conclude(args: argparse.Namespace, weights: int, programs: list[Program]) ->
     # The outputs of prefill and the first frame are the state that the next program is counted with.
     most = max(program.temporaries for program in programs)
     peak = weights + held + code + most
-    usable = USABLE_GIB.get(generation(args.topology))
+    usable = chips.of_topology(args.topology).usable / GIB
     parts = {"weights": weights, "resident": held, "programs of all": code, "temporaries of the neediest": most}
     print("\ntogether: " + " + ".join(f"{size / GIB:.2f} {name}" for name, size in parts.items()), end="")
     print(f" = {peak / GIB:.2f} GiB per chip", end="")
-    fits = usable is None or peak / GIB <= usable
-    print(f", {usable:.2f} usable: {'fits' if fits else 'DOES NOT FIT'}" if usable else "")
+    fits = peak / GIB <= usable
+    print(f", {usable:.2f} usable: {'fits' if fits else 'DOES NOT FIT'}")
     if args.json is not None:
         table = {"topology": args.topology, **parts, "peak": peak, "programs": list(map(dataclasses.asdict, programs))}
         args.json.write_text(json.dumps(table, indent=1) + "\n")

@@ -3,16 +3,7 @@
 import os
 from typing import Any
 
-# GiB per chip that the compiler grants a program, as its out-of-memory message states them; where none is known here,
-# sizes are printed without a verdict (a program too large on its own fails to compile).
-USABLE_GIB = {"v5e": 15.75}
-GIB = 2**30
 WITHOUT_LIBTPU = "compiling for TPUs needs libtpu: pip install vglamm_jax[aot]"
-
-
-def generation(name: str) -> str:
-    """`v5e` of `v5e:4x4`."""
-    return name.partition(":")[0]
 
 
 def topology_devices(name: str, slices: int = 1) -> list[Any]:

@@ -1,19 +1,20 @@
 """The training step of a config, compiled for chips that are not here: shapes go in, no array exists."""
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from vglamm_jax.aot.topology import topology_devices
 from vglamm_jax.data.pack import Batch
 from vglamm_jax.models import layers
 from vglamm_jax.models.videoglamm import VideoGlamm
-from vglamm_jax.sharding import BATCH
+from vglamm_jax.sharding import BATCH, path_name
+from vglamm_jax.train import flops, trainable
 from vglamm_jax.train import state as states
 from vglamm_jax.train.config import TrainConfig
-from vglamm_jax.train.mesh import check_batch
+from vglamm_jax.train.mesh import check_batch, make_mesh
 from vglamm_jax.train.optimizer import optimizer
 from vglamm_jax.train.step import make_step
 
@@ -45,6 +46,16 @@ def abstract_batch(cfg: TrainConfig, mesh: Mesh) -> Batch:
     )
 
 
+def topology_mesh(cfg: TrainConfig, topology: str) -> Mesh:
+    """The mesh of this config over the chips of e.g. `v5e:16x16`, of `cfg.mesh.slices` such slices.
+
+    Raises:
+      ValueError: libtpu does not know the topology, or the mesh does not make up its chips.
+      ModuleNotFoundError: no libtpu.
+    """
+    return make_mesh(cfg.mesh, topology_devices(topology, cfg.mesh.slices))
+
+
 def lowered(cfg: TrainConfig, mesh: Mesh) -> jax.stages.Lowered:
     """The step that `vglamm train` runs, in bfloat16 unless the config says otherwise, lowered for a mesh.
 
@@ -54,11 +65,13 @@ def lowered(cfg: TrainConfig, mesh: Mesh) -> jax.stages.Lowered:
     cfg = dataclasses.replace(cfg, compute=cfg.compute or "bfloat16")
     check_batch(cfg, mesh)
     tx = optimizer(cfg.optimizer, cfg.steps, cfg.protocol)
-    state = abstract_state(cfg, mesh)
+    state = states.abstract(layers.abstract(VideoGlamm, cfg.model), cfg, tx, mesh)
     with jax.set_mesh(mesh):
         return make_step(cfg, tx, state).lower(state, abstract_batch(cfg, mesh))
 
 
-def abstract_state(cfg: TrainConfig, mesh: Mesh) -> Any:
-    tx = optimizer(cfg.optimizer, cfg.steps, cfg.protocol)
-    return states.abstract(layers.abstract(VideoGlamm, cfg.model), cfg, tx, mesh)
+def model_flops(cfg: TrainConfig) -> dict[str, float]:
+    """Of a step at the longest length, by part of the model: see `train.flops`."""
+    learnt, _ = trainable.split(layers.abstract(VideoGlamm, cfg.model), cfg)
+    paths = [path_name(path) for path, _ in jax.tree_util.tree_flatten_with_path(learnt)[0]]
+    return flops.of_step(cfg, cfg.data.pack.lengths[-1], paths)
