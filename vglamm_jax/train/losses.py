@@ -5,6 +5,7 @@ once, so that a token or mask counts the same in whichever micro-batch it is. We
 (`weights`), which lets a step know them before its first micro-batch.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Literal, Protocol
 
@@ -17,7 +18,7 @@ from vglamm_jax.data.prompts import IGNORE
 Pair = tuple[jax.Array, jax.Array]
 Sums = dict[str, Pair]  # "ce", "bce", "dice"
 
-CHUNK = 512  # positions of each row whose logits exist at a time
+CHUNK = 2048  # positions of each row whose logits exist at a time
 DICE_SCALE, DICE_EPS = 1000.0, 1e-6
 COUNT_EPS = 1e-8  # the original's, under `protocol="reference"`
 
@@ -45,16 +46,18 @@ def cross_entropy(hidden: jax.Array, labels: jax.Array, logits: Callable[[jax.Ar
     targets = next_labels(labels)
     hidden, chunks = _in_chunks(hidden, 0), _in_chunks(targets, IGNORE)
 
-    @jax.checkpoint
     def chunk_sum(hidden, targets):
         scores = logits(hidden)
         chosen = jnp.take_along_axis(scores, jnp.maximum(targets, 0)[..., None], axis=-1)[..., 0]
         return jnp.where(targets != IGNORE, jax.nn.logsumexp(scores, axis=-1) - chosen, 0).sum()
 
+    # Around the condition: inside of it, the scan would keep a copy of the head for each chunk.
+    @functools.partial(jax.checkpoint, prevent_cse=False)
+    def if_learnt(hidden, targets):
+        return jax.lax.cond((targets != IGNORE).any(), chunk_sum, lambda *_: jnp.float32(0), hidden, targets)
+
     def step(total, chunk):
-        hidden, targets = chunk
-        learnt = (targets != IGNORE).any()
-        return total + jax.lax.cond(learnt, chunk_sum, lambda *_: jnp.float32(0), hidden, targets), None
+        return total + if_learnt(*chunk), None
 
     return jax.lax.scan(step, jnp.float32(0), (hidden, chunks))[0], _count(targets != IGNORE)
 
