@@ -16,15 +16,16 @@ Tree = TypeVar("Tree")
 AXES = ("data", "fsdp", "tensor")
 BATCH = ("data", "fsdp")
 
-# First match wins. Specs name the trailing axes: a stack of layers adds unsharded leading ones.
+# First match wins. Specs name the trailing axes: a stack of layers adds unsharded leading ones. "fsdp" cuts rows: cut
+# columns are narrower than the lanes of a TPU, and would be put in order again after each gather.
 RULES: list[tuple[str, PartitionSpec]] = [
     (r"embed_tokens/embedding$", P(("fsdp", "tensor"), None)),
     (r"lm_head/kernel$", P("fsdp", "tensor")),
-    (r"(o_proj|out_proj|down_proj|fc2|linear2|attn/proj)/kernel$", P("tensor", "fsdp")),
+    (r"(o_proj|out_proj|down_proj|fc2|linear2|attn/proj)/kernel$", P(("tensor", "fsdp"), None)),
     (r"(blocks|rest|first|layers)/.*(kernel)$", P("fsdp", "tensor")),
     (r"(projector|text_hidden_fcs)/.*kernel$", P("fsdp", "tensor")),
-    # Low-rank factors: the long axis goes where the kernel's goes, the rank stays whole.
-    (r"(o_proj|down_proj)/lora_a$", P("tensor", None)),
+    # Low-rank factors: the long axis goes where the kernel's goes, or along "fsdp"; the rank stays whole.
+    (r"(o_proj|down_proj)/lora_a$", P(("tensor", "fsdp"), None)),
     (r"(o_proj|down_proj)/lora_b$", P(None, "fsdp")),
     (r"lora_a$", P("fsdp", None)),
     (r"lora_b$", P(None, "tensor")),
@@ -97,7 +98,7 @@ def gathered(tree: Tree, prefix: str = "", but: str | None = None) -> Tree:
         if but is not None and re.search(but, name):
             return x
         placed = spec_for(name, x.shape, mesh)
-        whole = P(*("tensor" if axes == "tensor" else None for axes in placed))
+        whole = P(*("tensor" if axes in ("tensor", ("tensor", "fsdp")) else None for axes in placed))
         return x if whole == placed else _moved(x, placed, whole)
 
     return jax.tree_util.tree_map_with_path(collect, tree)

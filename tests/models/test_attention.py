@@ -7,9 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
+from vglamm_jax.config import ClipConfig
 from vglamm_jax.models import attention as module
-from vglamm_jax.models.attention import attention, cached_attention
+from vglamm_jax.models.attention import attention, cached_attention, padded_tokens
+from vglamm_jax.models.clip import ClipVision
 
 FORMS = ["auto", "einsum", "chunked", "splash_interpret"]
 
@@ -169,3 +172,19 @@ def test_long_keys_of_which_few_are_valid():
     assert jnp.abs(ours[0] - plain[0]).max() < 1e-5 and jnp.isfinite(ours).all()
     for a, b in zip(grads, plain_grads):
         assert jnp.abs(a - b).max() < 1e-4
+
+
+def test_towers_fill_up_tokens_for_the_kernel_without_another_result():
+    cfg = ClipConfig(image_size=46, patch_size=2, width=16, depth=3, heads=2, mlp_width=16)
+    tower = ClipVision(cfg, nnx.Rngs(0))
+    images = jax.random.normal(jax.random.key(0), (1, 46, 46, 3))
+    filled, real = padded_tokens(tower.embed(images))
+    assert filled.shape[1] == 640 and real.sum() == 23**2 + 1
+    np.testing.assert_allclose(tower(images, gather=True), tower(images), atol=1e-5)
+
+
+def test_sums_of_weights_by_product():
+    q, k, v = (jax.random.normal(key, (2, 40, 4, 16)) for key in jax.random.split(jax.random.key(0), 3))
+    rule = {"causal": False, "window": None}
+    expected = module._einsum(q, k, v, None, 0, **rule)
+    np.testing.assert_allclose(module._einsum(q, k, v, None, 0, sums_by_product=True, **rule), expected, atol=1e-5)

@@ -227,7 +227,7 @@ def test_sharded_like_the_kernels():
     mesh = jax.sharding.AbstractMesh((1, 2, 4), sharding.AXES)
     specs = {
         "self_attn/qkv_proj": [("fsdp", "tensor"), ("fsdp", None), (None, "tensor")],
-        "mlp/down_proj": [("tensor", "fsdp"), ("tensor", None), (None, "fsdp")],
+        "mlp/down_proj": [(("tensor", "fsdp"), None), (("tensor", "fsdp"), None), (None, "fsdp")],
     }
     for name, wanted in specs.items():
         for leaf, axes in zip(("kernel", "lora_a", "lora_b"), wanted, strict=True):

@@ -13,9 +13,11 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.ad_checkpoint import checkpoint_name
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as splash
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as splash_mask
 
+from vglamm_jax.models.layers import KEPT
 from vglamm_jax.sharding import BATCH, P
 
 Impl = Literal["auto", "einsum", "chunked", "splash", "splash_interpret"]
@@ -26,7 +28,7 @@ SCORES = 2**21  # scores held at a time by the chunked form: a few MB, near the 
 CHUNK = 512  # most queries of one chunk
 FEW_QUERIES = 8  # up to here (decoding) the scores are small and one einsum is best
 SPLASH_SCORES = 512 * 512  # from here on the kernel pays
-SPLASH_BLOCK = 512
+LARGEST_BLOCK = 5  # of the kernel, in tiles of 128
 
 
 def attention(
@@ -71,7 +73,7 @@ def attention(
     def on_tpu(q, k, v, key_valid):
         if splash_fits(q, k, causal, q_offset):
             return forms["splash"](q, k, v, key_valid)
-        return _einsum(q, k, v, key_valid, q_offset, **rule)
+        return _einsum(q, k, v, key_valid, q_offset, sums_by_product=k.shape[1] >= 256, **rule)
 
     def by_platform(*args):
         return lax.platform_dependent(*args, tpu=on_tpu, default=forms["chunked"])
@@ -113,6 +115,20 @@ def splash_fits(q: jax.Array, k: jax.Array, causal: bool, q_offset: int | jax.Ar
     return sayable and tq * tk >= SPLASH_SCORES
 
 
+def padded_tokens(x: jax.Array) -> tuple[jax.Array, jax.Array | None]:
+    """Tokens [B, T, width] filled up to whole blocks of the kernel; which are real, bool [B, length], None = all.
+
+    For a tower: padded once, where each of its layers would pad queries, keys and values. Nothing is done for so few
+    tokens that the kernel is not used.
+    """
+    count = x.shape[1]
+    length = _blocks(count)[1] if count**2 >= SPLASH_SCORES else count
+    if length == count:
+        return x, None
+    real = jnp.broadcast_to(jnp.arange(length) < count, (len(x), length))
+    return jnp.pad(x, ((0, 0), (0, length - count), (0, 0))), real
+
+
 def _per_device(form, q, k, v, key_valid):
     """`form` on each device's part of batch and heads; loops and kernels cannot be partitioned by XLA."""
     mesh = jax.sharding.get_abstract_mesh()
@@ -143,8 +159,12 @@ def _softmax_weights(scores, visible):
     return weights, weights.sum(-1, keepdims=True)
 
 
-def _einsum(q, k, v, key_valid, q_offset, *, causal, window, mask=None):
-    """The plain form; scores [B, KV, H / KV, Tq, Tk] exist."""
+def _einsum(q, k, v, key_valid, q_offset, *, causal, window, mask=None, sums_by_product=False):
+    """The plain form; scores [B, KV, H / KV, Tq, Tk] exist.
+
+    `sums_by_product`: the sums of the weights come out of the product with the values, as one more channel that is 1
+    everywhere: on a TPU, where the product has lanes to spare, a pass over the scores less.
+    """
     b, tq, h, d = q.shape
     tk, kv = k.shape[1:3]
     visible = _visible(q_offset + jnp.arange(tq), jnp.arange(tk), causal, window)
@@ -156,8 +176,13 @@ def _einsum(q, k, v, key_valid, q_offset, *, causal, window, mask=None):
         visible = mask if visible is None else mask & visible
     scores = jnp.einsum("bqkgd,bjkd->bkgqj", q.reshape(b, tq, kv, h // kv, d), k, preferred_element_type=jnp.float32)
     weights, total = _softmax_weights(scores, visible)
-    weights = (weights / total).astype(v.dtype)
-    return jnp.einsum("bkgqj,bjkd->bqkgd", weights, v).reshape(b, tq, h, v.shape[-1]).astype(q.dtype)
+    if sums_by_product:
+        v = jnp.concatenate([v, jnp.ones_like(v[..., :1])], axis=-1)
+        out = jnp.einsum("bkgqj,bjkd->bqkgd", weights.astype(v.dtype), v, preferred_element_type=jnp.float32)
+        out = out[..., :-1] / out[..., -1:]
+    else:
+        out = jnp.einsum("bkgqj,bjkd->bqkgd", (weights / total).astype(v.dtype), v)
+    return out.reshape(b, tq, h, out.shape[-1]).astype(q.dtype)
 
 
 def _chunked(q, k, v, key_valid, *, q_offset, causal, window):
@@ -273,18 +298,27 @@ def _splash(q, k, v, key_valid, *, causal, window, interpret):
         query_ids = jnp.ones((q.shape[0], padded_q), jnp.int32)
         key_ids = jnp.where(valid.any(-1, keepdims=True), key_ids, 1)
     q, k, v = (
-        jnp.pad(x.transpose(0, 2, 1, 3), ((0, 0), (0, 0), (0, n - x.shape[1]), (0, 0)))
+        checkpoint_name(_padded(x, n).transpose(0, 2, 1, 3), KEPT)
         for x, n in ((q, padded_q), (k, padded_k), (v, padded_k))
     )
-    out = jax.vmap(kernel)(q, k, v, splash.SegmentIds(query_ids, key_ids))
-    return out[:, :, :tq].transpose(0, 2, 1, 3)
+    out = jax.vmap(kernel)(q, k, v, splash.SegmentIds(query_ids, key_ids)).transpose(0, 2, 1, 3)
+    return out.reshape(*out.shape[:2], -1)[:, :tq].reshape(out.shape[0], tq, *out.shape[2:])
+
+
+def _padded(x, length):
+    """[B, T, H, D] -> [B, length, H, D]; all heads side by side, as D alone would leave lanes of a TPU idle."""
+    rows = x.reshape(*x.shape[:2], -1)
+    return jnp.pad(rows, ((0, 0), (0, length - x.shape[1]), (0, 0))).reshape(len(x), length, *x.shape[2:])
 
 
 def _blocks(length):
-    """Block length (a multiple of 128) and the padded length, a multiple of that."""
-    count = -(-length // SPLASH_BLOCK)
-    block = -(-length // (count * 128)) * 128
-    return block, count * block
+    """Block length (a multiple of 128) and the padded length, a multiple of that: little padding, blocks not small."""
+    tiles = -(-length // 128)
+    if tiles <= LARGEST_BLOCK:
+        return 128 * tiles, 128 * tiles
+    sizes = range(LARGEST_BLOCK, LARGEST_BLOCK // 2, -1)
+    padded, block = min((-(-tiles // size) * size, -size) for size in sizes)
+    return -128 * block, 128 * padded
 
 
 def _splash_kernel(heads, lengths, blocks, causal, window, interpret):
@@ -299,5 +333,5 @@ def _splash_kernel(heads, lengths, blocks, causal, window, interpret):
         block_q=q, block_kv=kv, block_q_dkv=q, block_kv_dkv=kv, block_kv_dkv_compute=kv, block_q_dq=q, block_kv_dq=kv
     )
     return splash.make_splash_mha_single_device(
-        splash_mask.MultiHeadMask([mask] * heads), block_sizes=sizes, interpret=interpret
+        splash_mask.MultiHeadMask([mask] * heads), block_sizes=sizes, interpret=interpret, residual_checkpoint_name=KEPT
     )

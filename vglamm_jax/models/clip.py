@@ -7,7 +7,7 @@ from flax import nnx
 from vglamm_jax.config import ClipConfig
 from vglamm_jax.models import layers
 from vglamm_jax.models.activations import gelu, quick_gelu
-from vglamm_jax.models.attention import attention
+from vglamm_jax.models.attention import attention, padded_tokens
 from vglamm_jax.sharding import BATCH, shard
 
 ACTIVATIONS = {"quick_gelu": quick_gelu, "gelu": gelu}
@@ -31,12 +31,12 @@ class Attention(nnx.Module):
         self.v_proj = nnx.Linear(cfg.width, cfg.width, rngs=rngs)
         self.out_proj = nnx.Linear(cfg.width, cfg.width, rngs=rngs)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, key_valid: jax.Array | None = None) -> jax.Array:
         q, k, v = (
             shard(proj(x).reshape(*x.shape[:2], self.heads, -1), BATCH, None, "tensor")
             for proj in (self.q_proj, self.k_proj, self.v_proj)
         )
-        return self.out_proj(attention(q, k, v).reshape(x.shape))
+        return self.out_proj(attention(q, k, v, key_valid=key_valid).reshape(x.shape))
 
 
 class Mlp(nnx.Module):
@@ -56,9 +56,9 @@ class Block(nnx.Module):
         self.layer_norm2 = nnx.LayerNorm(cfg.width, epsilon=cfg.norm_eps, rngs=rngs)
         self.mlp = Mlp(cfg, rngs)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, key_valid: jax.Array | None = None) -> jax.Array:
         x = shard(x, BATCH)
-        x = x + self.self_attn(self.layer_norm1(x))
+        x = x + self.self_attn(self.layer_norm1(x), key_valid)
         return x + self.mlp(self.layer_norm2(x))
 
 
@@ -86,9 +86,14 @@ class ClipVision(nnx.Module):
     def __call__(self, images: jax.Array, *, remat: bool = False, gather: bool = False) -> jax.Array:
         """Normalised images [N, S, S, 3] -> the selected hidden state without CLS, [N, grid * grid, width].
 
-        Raises ValueError if an image does not have the size the position table was made for.
+        `gather` is for training, see `layers.run`. Raises ValueError if an image does not have the size the position
+        table was made for.
         """
         side = self.cfg.image_size
         if images.shape[1:] != (side, side, 3):
             raise ValueError(f"CLIP takes images [N, {side}, {side}, 3], got {list(images.shape)}: crop first")
-        return layers.run(self.blocks, self.embed(images), remat=remat, gather=gather)[:, 1:]
+        x = self.embed(images)
+        count = x.shape[1]
+        x, real = padded_tokens(x) if gather else (x, None)
+        x = layers.run(self.blocks, x, lambda block, x: block(x, real), remat=remat, gather=gather)
+        return x[:, 1:count]

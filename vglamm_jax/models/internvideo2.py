@@ -12,7 +12,7 @@ from flax import nnx
 from vglamm_jax.config import InternVideo2Config
 from vglamm_jax.models import layers
 from vglamm_jax.models.activations import gelu
-from vglamm_jax.models.attention import attention
+from vglamm_jax.models.attention import attention, padded_tokens
 from vglamm_jax.models.clip import patches
 from vglamm_jax.sharding import BATCH, shard
 
@@ -28,13 +28,13 @@ class Attention(nnx.Module):
         self.k_norm = nnx.RMSNorm(cfg.width, epsilon=cfg.norm_eps, rngs=rngs)
         self.proj = nnx.Linear(cfg.width, cfg.width, rngs=rngs)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
-        q, k, v = jnp.split(self.qkv(x), 3, axis=-1)
+    def __call__(self, x: jax.Array, key_valid: jax.Array | None = None) -> jax.Array:
+        q, k, v = layers.in_parts(self.qkv, x, 3)
         q, k, v = (
             shard(y.reshape(*x.shape[:2], self.heads, -1), BATCH, None, "tensor")
             for y in (self.q_norm(q), self.k_norm(k), v)
         )
-        return self.proj(attention(q, k, v).reshape(x.shape))
+        return self.proj(attention(q, k, v, key_valid=key_valid).reshape(x.shape))
 
 
 class Mlp(nnx.Module):
@@ -60,9 +60,9 @@ class Block(nnx.Module):
         self.mlp = Mlp(cfg, rngs)
         self.ls2 = nnx.Param(jnp.full(cfg.width, LAYER_SCALE_INIT))
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, key_valid: jax.Array | None = None) -> jax.Array:
         x = shard(x, BATCH)
-        x = x + scaled(self.attn(self.norm1(x)), self.ls1)
+        x = x + scaled(self.attn(self.norm1(x), key_valid), self.ls1)
         return x + scaled(self.mlp(self.norm2(x)), self.ls2)
 
 
@@ -95,7 +95,11 @@ class InternVideo2(nnx.Module):
         if clips.shape[1:] != shape:
             expected = ", ".join(map(str, shape))
             raise ValueError(f"InternVideo2 takes clips [N, {expected}], got {list(clips.shape)}: resize first")
-        return layers.run(self.blocks, self.embed(clips), remat=remat, gather=gather)
+        x = self.embed(clips)
+        count = x.shape[1]
+        x, real = padded_tokens(x) if gather else (x, None)
+        x = layers.run(self.blocks, x, lambda block, x: block(x, real), remat=remat, gather=gather)
+        return x[:, :count]
 
 
 def sincos_1d(positions: np.ndarray, width: int) -> np.ndarray:

@@ -11,13 +11,15 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from vglamm_jax.sharding import gathered
 
-Remat = (
-    bool | Literal["dots"]
-)  # what a backward pass computes again: nothing, each block, or all but its matrix products
+# What a backward pass computes again: nothing, each block, or all of it but what takes long: matrix products,
+# attention, random numbers. These have the name KEPT (`jax.ad_checkpoint.checkpoint_name`).
+Remat = bool | Literal["dots"]
+KEPT = "kept"
 
 
 def abstract(make: Callable[..., nnx.Module], *sizes: Any) -> nnx.Module:
@@ -81,7 +83,7 @@ def run(
     if gather:
         apply = _of_gathered(apply)
     if remat:
-        policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable if remat == "dots" else None
+        policy = jax.checkpoint_policies.save_only_these_names(KEPT) if remat == "dots" else None
         apply = jax.checkpoint(apply, policy=policy, prevent_cse=False)
     if isinstance(blocks, nnx.List):
         for block in list(blocks)[start:stop]:
@@ -90,6 +92,30 @@ def run(
     if start or (stop is not None and stop < depth_of(blocks)):
         blocks = jax.tree.map(lambda p: p[start:stop], blocks)
     return jax.lax.scan(lambda x, block: (apply(block, x), None), x, blocks)[0]
+
+
+def in_parts(linear: nnx.Linear, x: jax.Array, count: int) -> list[jax.Array]:
+    """`linear(x)` cut into equal parts of its columns, each a product of its own: none is copied out of the others."""
+    parts = [x @ kernel for kernel in jnp.split(linear.kernel[...], count, axis=-1)]
+    if linear.bias is None:
+        return parts
+    return [part + bias for part, bias in zip(parts, jnp.split(linear.bias[...], count))]
+
+
+def into_heads(linear: nnx.Linear, x: jax.Array, heads: int, parts: int) -> list[jax.Array]:
+    """As `in_parts`, [B, T, inputs] -> each part [B, T, heads, width]: heads cut in the product are not moved after."""
+    kernels = jnp.split(linear.kernel[...], parts, axis=-1)
+    biases = jnp.split(linear.bias[...], parts)
+    return [
+        jnp.einsum("btw,whd->bthd", x, kernel.reshape(len(kernel), heads, -1)) + bias.reshape(heads, -1)
+        for kernel, bias in zip(kernels, biases)
+    ]
+
+
+def from_heads(linear: nnx.Linear, x: jax.Array) -> jax.Array:
+    """`linear` of heads side by side: [B, T, heads, width] -> [B, T, outputs]."""
+    y = jnp.einsum("bthd,hdw->btw", x, linear.kernel[...].reshape(*x.shape[2:], -1))
+    return y if linear.bias is None else y + linear.bias[...]
 
 
 def _of_gathered(apply: Callable[[nnx.Module, Any], Any]) -> Callable[[nnx.Module, Any], Any]:

@@ -13,6 +13,7 @@ from flax import nnx
 
 from vglamm_jax.config import LlmConfig
 from vglamm_jax.models import layers, lora
+from vglamm_jax.models.activations import gated
 from vglamm_jax.models.attention import attention, cached_attention
 from vglamm_jax.sharding import BATCH, shard
 
@@ -78,8 +79,22 @@ def rope_angles(cfg: LlmConfig, positions: jax.Array) -> Rope:
 def rotate(x: jax.Array, rope: Rope) -> jax.Array:
     """Rotate-half RoPE of [B, S, heads, head_dim]."""
     cos, sin = (r.astype(x.dtype) for r in rope)
+    return jax.lax.platform_dependent(x, cos, sin, tpu=_rotate_by_product, default=_rotate_by_halves)
+
+
+def _rotate_by_halves(x, cos, sin):
     a, b = jnp.split(x, 2, axis=-1)
     return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1)
+
+
+def _rotate_by_product(x, cos, sin):
+    """The halves change places by a product with zeros and ones, which is exact: lanes of a TPU move slowly."""
+    half = x.shape[-1] // 2
+    swap = np.zeros((2 * half, 2 * half), np.float32)
+    swap[np.arange(half) + half, np.arange(half)] = -1
+    swap[np.arange(half), np.arange(half) + half] = 1
+    swapped = jnp.einsum("bshd,de->bshe", x, jnp.asarray(swap, x.dtype), precision=jax.lax.Precision.HIGHEST)
+    return x * jnp.tile(cos, 2) + swapped * jnp.tile(sin, 2)
 
 
 class Attention(nnx.Module):
@@ -98,10 +113,11 @@ class Attention(nnx.Module):
         cfg = self.cfg
         if cfg.fused:
             queries, keys = cfg.heads * cfg.head_dim, cfg.kv_heads * cfg.head_dim
-            qkv = jnp.split(lora.apply(self.qkv_proj, x, dropout), [queries, queries + keys], axis=-1)
+            qkv = lora.apply_cut(self.qkv_proj, x, (queries, keys, keys), dropout, cfg.head_dim)
         else:
             qkv = [lora.apply(matrix, x, dropout) for matrix in (self.q_proj, self.k_proj, self.v_proj)]
-        return [shard(y.reshape(*x.shape[:2], -1, cfg.head_dim), BATCH, None, "tensor") for y in qkv]
+            qkv = [y.reshape(*x.shape[:2], -1, cfg.head_dim) for y in qkv]
+        return [shard(y, BATCH, None, "tensor") for y in qkv]
 
     def __call__(self, x, rope, key_valid, cache=None, layer=0, prefill=True, dropout=None):
         q, k, v = self.project(x, dropout)
@@ -115,12 +131,12 @@ class Attention(nnx.Module):
             out = cached_attention(q, cache.k[layer], cache.v[layer], q_offset=cache.index, **rule)
         else:
             out = attention(q, cache.k[layer], cache.v[layer], causal=True, q_offset=cache.index, **rule)
-        return lora.apply(self.o_proj, out.reshape(*x.shape[:2], -1), dropout), cache
+        return lora.apply_joined(self.o_proj, out, dropout), cache
 
 
 class Mlp(nnx.Module):
     def __init__(self, cfg: LlmConfig, rngs: nnx.Rngs):
-        self.fused = cfg.fused
+        self.fused, self.width = cfg.fused, cfg.mlp_width
         if cfg.fused:
             self.gate_up_proj = lora.linear(cfg, "mlp.gate_up_proj", rngs)
         else:
@@ -130,10 +146,10 @@ class Mlp(nnx.Module):
 
     def __call__(self, x: jax.Array, dropout: jax.Array | None = None) -> jax.Array:
         if self.fused:
-            gate, up = jnp.split(lora.apply(self.gate_up_proj, x, dropout), 2, axis=-1)
+            gate, up = lora.apply_cut(self.gate_up_proj, x, (self.width, self.width), dropout)
         else:
             gate, up = (lora.apply(matrix, x, dropout) for matrix in (self.gate_proj, self.up_proj))
-        return lora.apply(self.down_proj, shard(jax.nn.silu(gate) * up, BATCH, None, "tensor"), dropout)
+        return lora.apply(self.down_proj, shard(gated(gate, up), BATCH, None, "tensor"), dropout)
 
 
 class Block(nnx.Module):
@@ -145,9 +161,20 @@ class Block(nnx.Module):
 
     def __call__(self, x, *args, dropout=None, **kwargs):
         x = shard(x, BATCH)
-        out, cache = self.self_attn(self.input_layernorm(x), *args, dropout=dropout, **kwargs)
+        out, cache = self.self_attn(_alone(self.input_layernorm(x)), *args, dropout=dropout, **kwargs)
         x = x + out
-        return x + self.mlp(self.post_attention_layernorm(x), dropout), cache
+        return x + self.mlp(_alone(self.post_attention_layernorm(x)), dropout), cache
+
+
+@jax.custom_jvp
+def _alone(x: jax.Array) -> jax.Array:
+    """x as an array of its own: XLA would compute it again within each product that takes it."""
+    return jax.lax.optimization_barrier(x)
+
+
+@_alone.defjvp
+def _alone_jvp(x, dx):
+    return _alone(*x), dx[0]
 
 
 class CausalLM(nnx.Module):

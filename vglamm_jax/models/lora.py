@@ -5,17 +5,20 @@ names, checkpoints and sharding of the base stay what they are without LoRA.
 """
 
 import dataclasses
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 
 from vglamm_jax.config import LlmConfig, LoraConfig
 from vglamm_jax.models import layers
 
 Module = TypeVar("Module", bound=nnx.Module)
+FEW_ROWS = 64  # of a decoding step, not of a prompt
 
 
 class LoRAParam(nnx.Param):
@@ -42,12 +45,16 @@ class LoRALinear(nnx.Linear):
         its own key alone, not on the rows beside it. None turns it off.
         """
         y = super().__call__(x)
-        a, b = self.lora_a[...], self.lora_b[...]
+        return y + (self.low_rank(x, dropout) @ self.lora_b[...] * self.lora.scale).astype(y.dtype)
+
+    def low_rank(self, x: jax.Array, dropout: jax.Array | None = None) -> jax.Array:
+        """[..., inputs] -> [..., rank]."""
+        a = self.lora_a[...]
         x = x.astype(a.dtype)
         if dropout is not None and self.lora.dropout:
             keep = _kept(folded(dropout, self.salt), 1 - self.lora.dropout, x.shape)
-            x = jnp.where(keep, x / (1 - self.lora.dropout), 0)
-        return y + (x @ a @ b * self.lora.scale).astype(y.dtype)
+            x = jnp.where(checkpoint_name(keep, layers.KEPT), x / (1 - self.lora.dropout), 0)
+        return x @ a
 
     def merged_kernel(self) -> jax.Array:
         """`W + scale * A B`, computed in float32 and rounded once, to the kernel's dtype."""
@@ -63,9 +70,12 @@ def folded(keys: jax.Array, number: jax.Array | int) -> jax.Array:
 
 
 def _kept(keys: jax.Array, rate: float, shape: tuple[int, ...]) -> jax.Array:
+    """Bool; True with this probability. Each random word serves two numbers: drawing them takes most of the time."""
     if keys.ndim:
         return jax.vmap(lambda key: _kept(key, rate, shape[1:]))(keys)
-    return jax.random.bernoulli(keys, rate, shape)
+    words = jax.random.bits(keys, (*shape[:-1], -(-shape[-1] // 2)), jnp.uint32)
+    numbers = jnp.concatenate([words & 0xFFFF, words >> 16], axis=-1)[..., : shape[-1]]
+    return numbers < round(rate * 2**16)
 
 
 def _initial_a(rngs: nnx.Rngs, shape: tuple[int, ...]) -> jax.Array:
@@ -106,7 +116,42 @@ def linear(cfg: LlmConfig, name: str, rngs: nnx.Rngs) -> nnx.Linear:
 
 def apply(matrix: nnx.Linear, x: jax.Array, dropout: jax.Array | None = None) -> jax.Array:
     """The matrix on x; only those with LoRA have a use for the key."""
-    return matrix(x, dropout) if isinstance(matrix, LoRALinear) else matrix(x)
+    y = matrix(x, dropout) if isinstance(matrix, LoRALinear) else matrix(x)
+    return checkpoint_name(y, layers.KEPT)
+
+
+def apply_cut(
+    matrix: nnx.Linear, x: jax.Array, sizes: Sequence[int], dropout: jax.Array | None = None, width: int | None = None
+) -> list[jax.Array]:
+    """`apply` on x [B, rows, inputs], cut into pieces of so many columns; with `width` into heads [..., n, width].
+
+    Where rows are many, a product with columns of the kernel for each piece: what is cut afterwards is copied, and its
+    gradient put together again. For few rows cutting the kernel takes longer.
+    """
+    ends = list(itertools.accumulate(sizes))
+    shape = lambda y: y if width is None else y.reshape(*y.shape[:-1], -1, width)  # noqa: E731
+    if x.shape[-2] <= FEW_ROWS:
+        return [shape(y) for y in jnp.split(apply(matrix, x, dropout), ends[:-1], axis=-1)]
+    low = matrix.low_rank(x, dropout) if isinstance(matrix, LoRALinear) else None
+
+    def piece(columns: slice) -> jax.Array:
+        y = _product(x, shape(matrix.kernel[...][:, columns]))
+        if low is not None:
+            y = y + (_product(low, shape(matrix.lora_b[...][:, columns])) * matrix.lora.scale).astype(y.dtype)
+        return checkpoint_name(y, layers.KEPT)
+
+    return [piece(slice(end - size, end)) for size, end in zip(sizes, ends)]
+
+
+def _product(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return jnp.einsum("btw,wc->btc" if kernel.ndim == 2 else "btw,whd->bthd", x, kernel)
+
+
+def apply_joined(matrix: nnx.Linear, x: jax.Array, dropout: jax.Array | None = None) -> jax.Array:
+    """`apply` on heads side by side: [B, rows, heads, width] -> [B, rows, outputs]."""
+    if isinstance(matrix, LoRALinear) or x.shape[1] <= FEW_ROWS:
+        return apply(matrix, x.reshape(*x.shape[:2], -1), dropout)
+    return checkpoint_name(layers.from_heads(matrix, x), layers.KEPT)
 
 
 def attach(model: Module, lora: LoraConfig, rngs: nnx.Rngs) -> Module:

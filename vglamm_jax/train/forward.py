@@ -103,7 +103,7 @@ def encode(model: VideoGlamm, batch: Batch) -> Encoded:
 
 
 def _sam2_features(sam2: Sam2, frames: jax.Array) -> Features:
-    """Frames [B, K, S, S, 3] -> features [B, K, ...], one frame of each row at a time."""
+    """Frames [B, K, S, S, 3] -> features [B, K, ...], one frame of each row at a time: it stays in a core's memory."""
 
     def one(frame):
         return sam2.encode(shard(_pixels(frame, "sam2", sam2), BATCH))

@@ -33,8 +33,25 @@ def unpartition(x: jax.Array, window: int, n: int, height: int, width: int) -> j
 def pool(x: jax.Array) -> jax.Array:
     """2x2 maximum: [n, height, width, c] -> [n, height // 2, width // 2, c]."""
     n, height, width, channels = x.shape
-    x = x[:, : height // 2 * 2, : width // 2 * 2]
-    return x.reshape(n, height // 2, 2, width // 2, 2, channels).max(axis=(2, 4))
+    x = x[:, : height // 2 * 2, : width // 2 * 2].reshape(n, height // 2, 2, -1, channels)
+    x = jnp.maximum(x[:, :, 0], x[:, :, 1]).reshape(n, height // 2, width // 2, 2, channels)
+    return jnp.maximum(x[:, :, :, 0], x[:, :, :, 1])
+
+
+def strided(conv: nnx.Conv, images: jax.Array) -> jax.Array:
+    """A 7x7 convolution of stride 4, padded by 3, as one of 2x2 cells of 4x4 pixels: [n, h, w, 3] -> [n, h/4, w/4, c].
+
+    An output sees pixels -3 to 3 around the first of its cell: that cell and the one before. Their 48 values are
+    channels enough to compute with, which the 3 of an image are not.
+    """
+    n, height, width, channels = images.shape
+    cells = images.reshape(n, height // 4, 4, width // 4, 4, channels).transpose(0, 1, 3, 2, 4, 5)
+    kernel = jnp.pad(conv.kernel[...], ((1, 0), (1, 0), (0, 0), (0, 0)))
+    kernel = kernel.reshape(2, 4, 2, 4, channels, -1).transpose(0, 2, 1, 3, 4, 5).reshape(2, 2, 16 * channels, -1)
+    x = cells.reshape(n, height // 4, width // 4, 16 * channels).astype(kernel.dtype)
+    layout = ("NHWC", "HWIO", "NHWC")
+    x = jax.lax.conv_general_dilated(x, kernel, (1, 1), [(1, 0), (1, 0)], dimension_numbers=layout)
+    return x + conv.bias[...]
 
 
 class PoolingAttention(nnx.Module):
@@ -47,13 +64,10 @@ class PoolingAttention(nnx.Module):
 
     def __call__(self, x: jax.Array, pool_grid: tuple[int, int] | None = None) -> jax.Array:
         """[groups, tokens, c] -> [groups, tokens, width], or tokens / 4 of a `pool_grid` (height, width)."""
-        groups = x.shape[0]
-        q, k, v = jnp.split(self.qkv(x), 3, axis=-1)
+        q, k, v = layers.into_heads(self.qkv, x, self.heads, 3)
         if pool_grid:
-            q = pool(q.reshape(groups, *pool_grid, -1))
-        q, k, v = (y.reshape(groups, -1, self.heads, v.shape[-1] // self.heads) for y in (q, k, v))
-        out = attention(q, k, v)
-        return self.proj(out.reshape(groups, q.shape[1], -1))
+            q = pool(q.reshape(len(x), *pool_grid, -1)).reshape(len(x), -1, *k.shape[2:])
+        return layers.from_heads(self.proj, attention(q, k, v))
 
 
 class Block(nnx.Module):
@@ -147,7 +161,7 @@ class Hiera(nnx.Module):
 
     def __call__(self, images: jax.Array) -> list[jax.Array]:
         """[n, height, width, 3] -> maps [n, height / (4 * 2**s), width / (4 * 2**s), width * 2**s]."""
-        x = self.patch_embed(images)
+        x = strided(self.patch_embed, images)
         x = x + self.position(*x.shape[1:3]).astype(x.dtype)
         maps = []
         for stage in self.stages:
