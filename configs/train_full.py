@@ -3,13 +3,14 @@
     vglamm train --config train_full --distributed
 
 Masks are followed through SAM2's memory over 8 supervised frames, as they are at inference. float32 masters and
-moments take 12 bytes a parameter: 47 GB for Phi-3, spread over the devices along "fsdp" and "tensor".
+moments take 12 bytes a parameter: 47 GB for Phi-3, spread over the devices along "fsdp".
 """
 
 from vglamm_jax.config import load_config
 from vglamm_jax.data.pack import PackConfig
 from vglamm_jax.data.pipeline import DataConfig
-from vglamm_jax.train.config import MeshConfig, OptimizerConfig, StartConfig, TrainConfig
+from vglamm_jax.data.shares import Share
+from vglamm_jax.train.config import EvaluationConfig, MeshConfig, OptimizerConfig, StartConfig, TrainConfig
 
 
 def get_config() -> TrainConfig:
@@ -24,6 +25,10 @@ def get_config() -> TrainConfig:
         steps=10000,
         batch_size=256,
         optimizer=OptimizerConfig(learning_rate=2e-5, warmup=300, schedule="cosine", final=0.1, ema=0.999),
-        mesh=MeshConfig(data=1, fsdp=-1, tensor=2),
+        mesh=MeshConfig(data=1, fsdp=-1, tensor=1),
         decoder="tracked",
+        remat="dots",
+        evaluation=EvaluationConfig(
+            every=500, mixture=(Share(names=("mevis",), split="valid_u"), Share(names=("refer_davis",), split="valid"))
+        ),
     )

@@ -107,7 +107,8 @@ class TrainConfig:
     decoder: masks of the supervised frames one by one ("framewise", the original) or through memory ("tracked").
     protocol: "reference" counts padded mask slots and steps the schedule as the original does.
     features: a folder that keeps what the frozen encoders say of each picture, see `train.features`; None for none.
-    remat: what the backward pass computes again: nothing, every block, or all but its matrix products ("dots").
+    remat: what the backward pass computes again: nothing, every block, or all of it but what takes long ("dots": matrix
+    products, attention), for which a row of 4096 positions takes 9 GiB in Phi-3.
     """
 
     model: VideoGlammConfig
