@@ -11,8 +11,9 @@ from pathlib import Path
 import jax
 import tiny_training
 
+from vglamm_jax.cli import use_compilation_cache
 from vglamm_jax.data.tokenizer import load_tokenizer
-from vglamm_jax.train import feed, mesh, start
+from vglamm_jax.train import command, feed, mesh, start
 from vglamm_jax.train import state as states
 from vglamm_jax.train.optimizer import optimizer
 from vglamm_jax.train.overrides import override
@@ -45,5 +46,7 @@ def run(workdir: Path, case: str) -> dict:
 
 
 if __name__ == "__main__":
+    use_compilation_cache()
+    command.settle_cpus(alone=True)
     jax.config.update("jax_default_matmul_precision", "highest")
     print(json.dumps({case: run(Path(sys.argv[1]), case) for case in sys.argv[2:]}))

@@ -36,7 +36,7 @@ def model() -> VideoGlammConfig:
             mlp_width=64,
             max_positions=512,
             fused=True,
-            lora=LoraConfig(rank=4, alpha=8, targets=("qkv_proj",)),
+            lora=LoraConfig(rank=4, alpha=8, targets=("qkv_proj",), dropout=0.25),
         ),
         sam2=Sam2Config(
             image_size=64,
@@ -58,7 +58,11 @@ def model() -> VideoGlammConfig:
 
 
 def config(workdir, **changes) -> TrainConfig:
-    """Eight rows a step of Moving Things; deterministic, no dropout."""
+    """Eight rows a step of Moving Things, with dropout.
+
+    Devices add up in another order, and Adam makes a step of full size of a gradient however small: `eps` is well
+    above the rounding of these gradients, 1e-8, and well below most of them, so that weights can be compared.
+    """
     data = DataConfig(
         pack=PackConfig(lengths=(320,), slots=2, frames=1, mask_size=16),
         conversation=ConversationRule(max_objects=2, too_many="cut"),
@@ -70,15 +74,16 @@ def config(workdir, **changes) -> TrainConfig:
         model=model(),
         data=data,
         workdir=str(workdir),
-        steps=5,
+        steps=20,
         batch_size=8,
         mixture=(Share(names=("moving_things",)),),
         trainable=ALL,
-        optimizer=OptimizerConfig(learning_rate=3e-3, warmup=2),
+        optimizer=OptimizerConfig(learning_rate=1e-3, warmup=2, eps=1e-5),
         mesh=MeshConfig(),
         remat=False,
         log_every=1,
-        save_every=100,
+        save_every=2,
+        keep=4,
         tensorboard=False,
         export=False,
     )

@@ -1,7 +1,6 @@
 """However devices and micro-batches are laid out, training is the same: eight CPU devices, many layouts."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -22,10 +21,9 @@ SAME = ("1,1,1,accumulate=4", "1,1,1,remat=true", "2,2,2,accumulate=2")
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory) -> dict:
-    env = os.environ | train_process.ENVIRONMENT | {"JAX_NUM_CPU_DEVICES": "8"}
     script = Path(train_process.HERE).with_name("mesh_runs.py")
     command = [sys.executable, str(script), str(tmp_path_factory.mktemp("meshes")), ALONE, *SPREAD, *SAME]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=900)
+    done = subprocess.run(command, env=train_process.environment(8), capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "Involuntary full rematerialization" not in done.stderr
     return json.loads(done.stdout)
