@@ -6,6 +6,7 @@ import dataclasses
 import pytest
 import tiny_training
 
+from vglamm_jax import cli
 from vglamm_jax.data.shares import Share
 from vglamm_jax.train import command, loop
 from vglamm_jax.train.config import EvaluationConfig, FilesConfig, MeshConfig, StartConfig
@@ -62,3 +63,20 @@ def test_commands_that_cannot_work(arguments, message):
     with pytest.raises((ValueError, OSError), match=r".") as error:
         command.main(parsed(*arguments))
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--config.mesh.fsdp=7", "mesh data=1 x fsdp=7 x tensor=1 does not make up the 1 devices there are"),
+        ("--config.optimizer.learning_rat=1", "has no field 'learning_rat'; did you mean learning_rate?"),
+        ("--config.mixture.0.names=mevis", "built/mevis"),
+        ("--config.start.checkpoint=gone", "gone: no such folder"),
+    ],
+)
+def test_who_types_them_sees_one_line(argument, message, tmp_path, capsys):
+    """A checkpoint of another shape is refused in `tests/multiprocess`, where there is one."""
+    arguments = ["--config", tiny_training.__file__, f"--config.workdir={tmp_path}", argument]
+    assert cli.main(["train", *arguments]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1 and said[0].startswith("vglamm: error: ") and message in said[0]
