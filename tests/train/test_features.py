@@ -160,3 +160,17 @@ def test_what_is_there_is_found_and_what_is_damaged_made_again(runs):
     assert runs["spoilt"]["rates"][-1]["cache/damaged"] == 2 and runs["again"]["rates"][-1]["cache/damaged"] == 0
     assert runs["said"].count("is damaged") == 2
     assert "8 entries" in runs["first"]["summary"] and runs["second"]["summary"] == runs["first"]["summary"]
+
+
+@LONG
+@pytest.mark.slow
+def test_the_command_keeps_features_and_says_how_many_were_found(tmp_path):
+    options = ("--config.steps=2", "--cache-features", str(tmp_path / "cache"))
+    for found in (0, 1):  # the second run draws the same rows
+        workdir = tmp_path / f"run{found}"
+        code, said = train_process.ended(train_process.start(workdir, *options), 400)
+        assert code == 0 and f"features in {tmp_path / 'cache'}: clip " in said, said
+        lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+        # Both batches are drawn before the first step is reported.
+        assert [line.get("cache/hit_rate") for line in lines] == [found, None]
+        assert [line["cache/damaged"] for line in lines] == [0, 0]

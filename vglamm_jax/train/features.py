@@ -96,8 +96,12 @@ class Features:
         return encoded
 
     def take(self) -> dict[str, float]:
-        """The share of frames and clips found since the last time, and how many entries were damaged so far."""
-        values = {"cache/hit_rate": self.found / max(1, self.asked), "cache/damaged": float(self.damaged)}
+        """The share of frames and clips found since the last time, and how many entries were damaged so far.
+
+        No share where none was looked for: the loop draws a batch before it reports the step before.
+        """
+        rate = {"cache/hit_rate": self.found / self.asked} if self.asked else {}
+        values = rate | {"cache/damaged": float(self.damaged)}
         self.asked = self.found = 0
         return values
 
