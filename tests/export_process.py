@@ -33,7 +33,8 @@ def config(folder: Path | str | None, workdir: Path | str, **changes) -> TrainCo
     cfg, lora = tiny_training.config(workdir, trainable=LEARNT), tiny_training.model().llm.lora
     model = released()
     model = dataclasses.replace(model, llm=dataclasses.replace(model.llm, lora=lora))
-    return dataclasses.replace(cfg, model=model, start=StartConfig(checkpoint=folder and str(folder)), **changes)
+    cfg = dataclasses.replace(cfg, model=model, start=StartConfig(checkpoint=folder and str(folder)))
+    return dataclasses.replace(cfg, **changes)
 
 
 def changed(cfg: TrainConfig) -> State:
