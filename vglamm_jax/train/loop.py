@@ -78,7 +78,7 @@ def _steps(run: "Run", preemption: Preemption) -> Outcome:
             run.evaluate(step, state)
         batch, numbers, encoded = run.draw(state)
         # Dispatch only: the devices work while the next lines look at the step before.
-        state, metrics = run.step(state, batch, encoded)
+        state, metrics = run.begin(state, batch, encoded)
         preemption.begun.set()
         run.pending.append((step, metrics, numbers, batch.ids.shape[1], batch_frames(batch)))
         # One step behind, so that the devices always have work: what is read here is already there.
@@ -104,6 +104,7 @@ class Run:
         self.cfg = cfg
         # What costs nothing to check: sizes, names, folders.
         places.check(cfg)
+        places.check_shared(cfg.workdir)
         self.mesh: Mesh = mesh.make_mesh(cfg.mesh)
         mesh.check_batch(cfg, self.mesh)
         trainable.check(layers.abstract(VideoGlamm, cfg.model), cfg.trainable)
@@ -145,6 +146,16 @@ class Run:
             batch = self.feed.on_mesh(without_pixels(local))
         self.rates.wait(time.perf_counter() - began)
         return batch, numbers, encoded
+
+    def begin(self, state: State, batch: Batch, encoded: Encoded | None) -> tuple[State, dict[str, jax.Array]]:
+        """A step. One of a new shape is compiled first, which takes minutes for large models and is no training."""
+        known, began = self.step._cache_size(), time.perf_counter()
+        begun = self.step(state, batch, encoded)
+        if self.step._cache_size() > known:
+            seconds = time.perf_counter() - began
+            self.rates.leave_out(seconds)
+            say(f"compiled the step for rows of {batch.ids.shape[1]} positions in {seconds:.0f} s")
+        return begun
 
     def look(self) -> None:
         """At the oldest metrics not yet seen: stops the run, or reports it."""

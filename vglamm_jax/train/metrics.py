@@ -100,6 +100,10 @@ class Rates:
     def wait(self, seconds: float) -> None:
         self.waited += seconds
 
+    def leave_out(self, seconds: float) -> None:
+        """What was no training, though it lay between two steps."""
+        self.start += seconds
+
     def add(self, tokens: float, frames: int) -> None:
         self.steps, self.tokens, self.frames = self.steps + 1, self.tokens + tokens, self.frames + frames
 

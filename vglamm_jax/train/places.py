@@ -2,12 +2,16 @@
 
 import importlib.util
 import os
+import secrets
 import shutil
 import tempfile
 import time
 from pathlib import Path
 
+import jax
+import numpy as np
 from etils import epath
+from jax.experimental import multihost_utils
 
 from vglamm_jax.convert.orbax_store import in_bucket
 from vglamm_jax.train.config import TrainConfig
@@ -39,6 +43,28 @@ def check(cfg: TrainConfig) -> None:
             )
     if in_bucket(cfg.workdir) and not any(map(importlib.util.find_spec, ("gcsfs", "tensorflow"))):
         raise ModuleNotFoundError(f"workdir={cfg.workdir}: needs gcsfs; pip install vglamm_jax[tpu]")
+
+
+def check_shared(workdir: str) -> None:
+    """Every process writes its shards to the run's folder, and all of them read it: it must be one and the same.
+
+    Raises:
+      ValueError: on all processes, where one does not see what another wrote there.
+    """
+    if jax.process_count() == 1 or in_bucket(workdir):
+        return
+    mark = Path(workdir) / ".seen-by-all"
+    word = str(int(multihost_utils.broadcast_one_to_all(np.int32(secrets.randbits(31)))))
+    if jax.process_index() == 0:
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.write_text(word)
+    multihost_utils.sync_global_devices("the mark is there")
+    seen = mark.is_file() and mark.read_text() == word
+    everywhere = multihost_utils.process_allgather(np.bool_(seen)).all()
+    if jax.process_index() == 0:
+        mark.unlink()
+    if not everywhere:
+        raise ValueError(f"workdir={workdir}: is not the same folder for all processes; use gs:// or a shared disk")
 
 
 class Mirror:
