@@ -7,7 +7,7 @@ import tiny_training
 
 from vglamm_jax.train.overrides import override
 
-CFG = dataclasses.replace(tiny_training.config("runs"), files=())
+CFG = dataclasses.replace(tiny_training.config("runs"), files=(), steps=5)
 
 
 def test_values_take_the_type_of_their_field():
