@@ -32,6 +32,7 @@ usage() { sed -n '2,/^[^#]/{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; }
 say() { echo "gke_xpk: $*" >&2; }
 die() { say "error: $*"; exit 2; }
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+source "$ROOT/launch/pods.sh"
 ACTION=${1:-}
 case $ACTION in
   --help | -h) usage; exit ;;
@@ -103,19 +104,7 @@ check_training() {
   [[ $text == *" --config "* || $text == *" --config="* ]] || die "what is trained? ... -- --config train_lora"
   [[ $text == *" --config.workdir=gs://"* || ${#storages[@]} -gt 0 ]] ||
     die "--config.workdir=gs://BUCKET/...: what a pod writes to its own disk is gone when it ends"
-  ((slices == 1)) && return
-  # Only "data" may cross from one slice to another.
-  [[ $text == *" --config.mesh.slices="* ]] || arguments+=("--config.mesh.slices=$slices")
-  [[ $text == *" --config.mesh.data="* ]] || arguments+=("--config.mesh.data=$slices")
-}
-
-shown() {
-  local part
-  for part in "$@"; do
-    [[ $part =~ ^[A-Za-z0-9_./:=,@%+-]+$ ]] || part=${part@Q}
-    printf '%s ' "$part"
-  done
-  echo
+  across_slices "$text"
 }
 
 call() { if ((dry)); then shown "$@"; else "$@"; fi; }

@@ -31,6 +31,7 @@ usage() { sed -n '2,/^[^#]/{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; }
 say() { echo "tpu_vm: $*" >&2; }
 die() { say "error: $*"; exit 2; }
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+source "$ROOT/launch/pods.sh"
 POLL=${POLL:-30}
 ACTION=${1:-} NAME=${2:-}
 case $ACTION in
@@ -109,22 +110,10 @@ check_training() {
   done
   [[ $text == *" --config.workdir=gs://"* ]] ||
     say "warning: --config.workdir is no gs:// folder: checkpoints on the TPU's disks end with it, and cannot be restored on several machines"
-  ((slices == 1)) && return
-  # Only "data" may cross from one slice to another.
-  [[ $text == *" --config.mesh.slices="* ]] || arguments+=("--config.mesh.slices=$slices")
-  [[ $text == *" --config.mesh.data="* ]] || arguments+=("--config.mesh.data=$slices")
+  across_slices "$text"
 }
 
 # ------------------------------------------------------------------------------------------------ gcloud
-
-shown() {
-  local part
-  for part in "$@"; do
-    [[ $part =~ ^[A-Za-z0-9_./:=,@%+-]+$ ]] || part=${part@Q}
-    printf '%s ' "$part"
-  done
-  echo
-}
 
 tpus() {
   local command=(gcloud compute tpus "$@" "--zone=$zone" "--project=$project" --quiet)
