@@ -19,7 +19,7 @@ from vglamm_jax.data.pipeline import for_evaluation
 from vglamm_jax.eval.davis import boundary_accuracy, region_similarity
 from vglamm_jax.train import feed
 from vglamm_jax.train.config import TrainConfig
-from vglamm_jax.train.state import State
+from vglamm_jax.train.state import State, rows_here
 from vglamm_jax.train.step import make_masks
 
 
@@ -44,7 +44,7 @@ class Evaluation:
         self.feed.seek(0)
         scores, pictures = [], []
         for local in itertools.islice(self.feed.batches, self.cfg.evaluation.batches):
-            logits = _local(self.masks(state, self.feed.on_mesh(local)))
+            logits = rows_here(self.masks(state, self.feed.on_mesh(local)))
             scores += [score for row, target in zip(logits, local.masks) for score in _scores(row, target)]
             wanted = self.cfg.evaluation.samples - len(pictures)
             pictures += [_picture(frames, row) for frames, row in zip(local.sam[:wanted], logits)]
@@ -53,12 +53,6 @@ class Evaluation:
 
     def close(self) -> None:
         self.feed.close()
-
-
-def _local(x: jax.Array) -> np.ndarray:
-    """This process's rows, in order."""
-    shards = {shard.index[0].start or 0: shard.data for shard in x.addressable_shards}
-    return np.concatenate([np.asarray(shards[start]) for start in sorted(shards)])
 
 
 def _scores(logits: np.ndarray, target: np.ndarray) -> Iterator[tuple[float, float]]:

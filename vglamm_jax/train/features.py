@@ -34,7 +34,7 @@ from vglamm_jax.train.config import TrainConfig
 from vglamm_jax.train.feature_files import Damaged, Entries, origin
 from vglamm_jax.train.forward import LAYER_BY_LAYER, Encoded, encode
 from vglamm_jax.train.metrics import say
-from vglamm_jax.train.state import State, compute_dtype
+from vglamm_jax.train.state import State, compute_dtype, rows_here
 from vglamm_jax.train.step import micro_batches
 
 # What of a batch an encoder looks at, and the weights it looks with.
@@ -132,7 +132,7 @@ class Features:
 
     def _store(self, name: str, features: Any, paths: list[Path], missing: list[Path]) -> None:
         if missing:
-            units = [_rows_here(x) for x in jax.tree.leaves(features)]
+            units = [rows_here(x) for x in jax.tree.leaves(features)]
             units = [x.reshape(-1, *x.shape[2:]) for x in units]
             at = {path: number for number, path in enumerate(paths)}
             list(self.threads.map(lambda p: self.entries[name].write(p, [x[at[p]] for x in units]), missing))
@@ -223,12 +223,6 @@ def _sums(x: jax.Array) -> jax.Array:
         return (h ^ (h >> 16)).sum(dtype=jnp.uint32)
 
     return jnp.stack([mixed(0), mixed(0x51ED270B)])
-
-
-def _rows_here(x: jax.Array) -> np.ndarray:
-    """This process's rows, in order."""
-    shards = {shard.index[0].start or 0: shard.data for shard in x.addressable_shards}
-    return np.concatenate([np.asarray(shards[start]) for start in sorted(shards)])
 
 
 def _anywhere(here: bool) -> bool:

@@ -78,6 +78,12 @@ def placed(value: np.ndarray | jax.Array, place: jax.sharding.Sharding) -> jax.A
     return jax.make_array_from_callback(host.shape, place, lambda index: host[index])
 
 
+def rows_here(x: jax.Array) -> np.ndarray:
+    """This process's rows of an array whose first axis is spread over devices, in order."""
+    shards = {shard.index[0].start or 0: shard.data for shard in x.addressable_shards}
+    return np.concatenate([np.asarray(shards[start]) for start in sorted(shards)])
+
+
 def placed_tree(tree: Any, mesh: Mesh) -> Any:
     """A tree whose arrays not yet on the mesh, which every process has alike, are put there by `RULES`."""
 
