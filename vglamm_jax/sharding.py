@@ -5,14 +5,19 @@ way an activation is constrained. Both do nothing where no mesh is set.
 """
 
 import functools
+import itertools
 import re
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TypeVar
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 P = PartitionSpec
 Tree = TypeVar("Tree")
+Cuts = Mapping[str, Sequence[int]]
 AXES = ("data", "fsdp", "tensor")
 BATCH = ("data", "fsdp")
 
@@ -77,7 +82,7 @@ def shard(x: jax.Array, *axes) -> jax.Array:
     return jax.lax.with_sharding_constraint(x, P(*spec))
 
 
-def gathered(tree: Tree, prefix: str = "", but: str | None = None) -> Tree:
+def gathered(tree: Tree, prefix: str = "", but: str | None = None, cuts: Cuts = MappingProxyType({})) -> Tree:
     """Parameters collected from all devices along "fsdp"; what "tensor" splits stays split. A no-op without a mesh.
 
     For layers whose activations are larger than their weights. XLA would multiply with one shard after the other
@@ -88,6 +93,8 @@ def gathered(tree: Tree, prefix: str = "", but: str | None = None) -> Tree:
       tree: arrays as `RULES` place them.
       prefix: of their paths, for a layer taken out of its stack: `blocks/`.
       but: a pattern of paths to leave alone.
+      cuts: columns of kernels that are used piece by piece, by the end of their path. The pieces come one after the
+        other, so that the first product need not wait for all, and are not copied out of the whole again.
     """
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or mesh.shape["fsdp"] == 1:
@@ -99,7 +106,13 @@ def gathered(tree: Tree, prefix: str = "", but: str | None = None) -> Tree:
             return x
         placed = spec_for(name, x.shape, mesh)
         whole = P(*("tensor" if axes in ("tensor", ("tensor", "fsdp")) else None for axes in placed))
-        return x if whole == placed else _moved(x, placed, whole)
+        if whole == placed:
+            return x
+        sizes = next((sizes for end, sizes in cuts.items() if name.endswith(end)), None)
+        if sizes is None or mesh.shape["tensor"] > 1:
+            return _moved(x, placed, whole)
+        pieces = jnp.split(x, list(itertools.accumulate(sizes))[:-1], axis=-1)
+        return jnp.concatenate([_moved(piece, placed, whole) for piece in pieces], axis=-1)
 
     return jax.tree_util.tree_map_with_path(collect, tree)
 

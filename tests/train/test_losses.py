@@ -59,8 +59,8 @@ def said():
     return hidden, labels, head
 
 
-def scores(head):
-    return lambda x: jnp.where(jnp.arange(24) < 20, x @ head, np.finfo(np.float32).min)
+def scores(hidden, head):
+    return jnp.where(jnp.arange(24) < 20, hidden @ head, np.finfo(np.float32).min)
 
 
 def plain(hidden, labels, head):
@@ -77,7 +77,7 @@ def test_cross_entropy_in_chunks(said, monkeypatch, chunk):
     hidden, labels, head = said
 
     def ours(hidden, head):
-        value, weight = losses.cross_entropy(hidden, labels, scores(head))
+        value, weight = losses.cross_entropy(hidden, labels, head, scores)
         return value / weight
 
     with jax.default_matmul_precision("highest"):
@@ -85,11 +85,13 @@ def test_cross_entropy_in_chunks(said, monkeypatch, chunk):
         wanted = jax.value_and_grad(lambda h, w: plain(h, labels, w), argnums=(0, 1))(hidden, head)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), found, wanted)
     assert not found[1][1][:, 20:].any(), "padding of the vocabulary takes no part"
+    of_hidden = jax.grad(lambda h: 3 * ours(h, head))(hidden)  # of the head no gradient is made then
+    np.testing.assert_allclose(of_hidden, 3 * found[1][0], rtol=1e-6, atol=1e-8)
 
 
 def test_no_labels_cost_nothing(said):
     hidden, labels, head = said
-    value, weight = losses.cross_entropy(hidden, np.full_like(labels, -100), scores(head))
+    value, weight = losses.cross_entropy(hidden, np.full_like(labels, -100), head, scores)
     sums = {"ce": (value, weight)} | losses.mask_losses(Z[None, None, None], np.full((1, 1, 1, 4, 4), -1, np.int8))
     loss, metrics = losses.total(sums, DEFAULT)
     assert loss == 0 and weight == 0 and set(metrics) == {
@@ -100,7 +102,7 @@ def test_no_labels_cost_nothing(said):
 def test_logits_are_never_whole(said):
     hidden, labels, head = said
     hidden, labels = np.tile(hidden, (1, 40, 1)), np.tile(labels, (1, 40))
-    step = jax.grad(lambda h, w: losses.cross_entropy(h, labels, scores(w))[0], argnums=(0, 1))
+    step = jax.grad(lambda h, w: losses.cross_entropy(h, labels, w, scores)[0], argnums=(0, 1))
     sizes = [aval.shape for aval in _avals(jax.make_jaxpr(step)(hidden, head).jaxpr)]
     assert max(np.prod(shape) for shape in sizes if shape and shape[-1] == 24) <= 2 * losses.CHUNK * 24
 
@@ -123,7 +125,7 @@ def test_micro_batches_add_up(said, cfg):
     masks[0, 1, 1], masks[1, 1], masks[1, 0, 0] = -1, -1, -1
 
     def sums(rows):
-        ce = losses.cross_entropy(hidden[rows], labels[rows], scores(head))
+        ce = losses.cross_entropy(hidden[rows], labels[rows], head, scores)
         return {"ce": ce} | losses.mask_losses(logits[rows], masks[rows], cfg.protocol)
 
     whole, parts = sums(slice(None)), [sums(slice(0, 1)), sums(slice(1, 2))]

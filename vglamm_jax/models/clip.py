@@ -95,5 +95,5 @@ class ClipVision(nnx.Module):
         x = self.embed(images)
         count = x.shape[1]
         x, real = padded_tokens(x) if gather else (x, None)
-        x = layers.run(self.blocks, x, lambda block, x: block(x, real), remat=remat, gather=gather)
+        x = layers.run(self.blocks, x, lambda block, x: block(x, real), remat=remat, gather={} if gather else None)
         return x[:, 1:count]

@@ -98,7 +98,8 @@ class InternVideo2(nnx.Module):
         x = self.embed(clips)
         count = x.shape[1]
         x, real = padded_tokens(x) if gather else (x, None)
-        x = layers.run(self.blocks, x, lambda block, x: block(x, real), remat=remat, gather=gather)
+        pieces = {"attn/qkv/kernel": (self.cfg.width,) * 3} if gather else None
+        x = layers.run(self.blocks, x, lambda block, x: block(x, real), remat=remat, gather=pieces)
         return x[:, :count]
 
 

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from vglamm_jax.sharding import gathered
+from vglamm_jax.sharding import Cuts, gathered
 
 # What a backward pass computes again: nothing, each block, or all of it but what takes long: matrix products,
 # attention, random numbers. These have the name KEPT (`jax.ad_checkpoint.checkpoint_name`).
@@ -66,6 +66,15 @@ def depth_of(blocks: nnx.Module) -> int:
     return jax.tree.leaves(nnx.state(blocks))[0].shape[0]
 
 
+def part(blocks: nnx.Module, start: int = 0, stop: int | None = None) -> nnx.Module:
+    """Blocks [start, stop) of a stack or list."""
+    if isinstance(blocks, nnx.List):
+        return nnx.List(list(blocks)[start:stop])
+    if start == 0 and (stop is None or stop >= depth_of(blocks)):
+        return blocks
+    return jax.tree.map(lambda p: p[start:stop], blocks)
+
+
 def run(
     blocks: nnx.Module,
     x: Any,
@@ -74,23 +83,23 @@ def run(
     start: int = 0,
     stop: int | None = None,
     remat: Remat = False,
-    gather: bool = False,
+    gather: Cuts | None = None,
 ) -> Any:
     """Passes `x` (any pytree) through blocks [start, stop) in order, each as `x = apply(block, x)`.
 
-    `gather`: the parameters of a block are collected from all devices just before it runs, see `sharding.gathered`.
+    `gather`: the parameters of a block are collected from all devices just before it runs, kernels named here in
+    pieces of so many columns, see `sharding.gathered`.
     """
-    if gather:
-        apply = _of_gathered(apply)
+    if gather is not None:
+        apply = _of_gathered(apply, gather)
     if remat:
         policy = jax.checkpoint_policies.save_only_these_names(KEPT) if remat == "dots" else None
         apply = jax.checkpoint(apply, policy=policy, prevent_cse=False)
+    blocks = part(blocks, start, stop)
     if isinstance(blocks, nnx.List):
-        for block in list(blocks)[start:stop]:
+        for block in blocks:
             x = apply(block, x)
         return x
-    if start or (stop is not None and stop < depth_of(blocks)):
-        blocks = jax.tree.map(lambda p: p[start:stop], blocks)
     return jax.lax.scan(lambda x, block: (apply(block, x), None), x, blocks)[0]
 
 
@@ -118,8 +127,8 @@ def from_heads(linear: nnx.Linear, x: jax.Array) -> jax.Array:
     return y if linear.bias is None else y + linear.bias[...]
 
 
-def _of_gathered(apply: Callable[[nnx.Module, Any], Any]) -> Callable[[nnx.Module, Any], Any]:
-    return lambda block, x: apply(gathered(block, "blocks/"), x)
+def _of_gathered(apply: Callable[[nnx.Module, Any], Any], cuts: Cuts) -> Callable[[nnx.Module, Any], Any]:
+    return lambda block, x: apply(gathered(block, "blocks/", cuts=cuts), x)
 
 
 def unstack(blocks: nnx.Module) -> nnx.List:

@@ -146,7 +146,7 @@ class Mlp(nnx.Module):
 
     def __call__(self, x: jax.Array, dropout: jax.Array | None = None) -> jax.Array:
         if self.fused:
-            gate, up = lora.apply_cut(self.gate_up_proj, x, (self.width, self.width), dropout)
+            gate, up = lora.apply_cut(self.gate_up_proj, x, (self.width, self.width), dropout, keep=False)
         else:
             gate, up = (lora.apply(matrix, x, dropout) for matrix in (self.gate_proj, self.up_proj))
         return lora.apply(self.down_proj, shard(gated(gate, up), BATCH, None, "tensor"), dropout)
@@ -164,6 +164,14 @@ class Block(nnx.Module):
         out, cache = self.self_attn(_alone(self.input_layernorm(x)), *args, dropout=dropout, **kwargs)
         x = x + out
         return x + self.mlp(_alone(self.post_attention_layernorm(x)), dropout), cache
+
+
+def _pieces(cfg: LlmConfig) -> dict[str, tuple[int, ...]]:
+    """The columns by which fused kernels are used."""
+    if not cfg.fused:
+        return {}
+    queries, keys = cfg.heads * cfg.head_dim, cfg.kv_heads * cfg.head_dim
+    return {"qkv_proj/kernel": (queries, keys, keys), "gate_up_proj/kernel": (cfg.mlp_width, cfg.mlp_width)}
 
 
 @jax.custom_jvp
@@ -243,6 +251,7 @@ class CausalLM(nnx.Module):
                 key = None if dropout is None else lora.folded(dropout, layer)
                 return block(x, rope, key_valid, dropout=key)[0], layer + 1
 
+            gather = _pieces(self.cfg) if gather else None
             return self.norm(layers.run(self.blocks, (embeds, 0), apply, remat=remat, gather=gather)[0]), None
 
         if dropout is not None:
@@ -255,12 +264,18 @@ class CausalLM(nnx.Module):
         x, cache, _ = layers.run(self.blocks, (embeds, cache, 0), step)
         return self.norm(x), dataclasses.replace(cache, index=cache.index + embeds.shape[1])
 
+    @property
+    def head(self) -> jax.Array:
+        """What gives the logits: [width, padded_vocab], or the table of embeddings where that is tied to it."""
+        return self.embed_tokens.embedding[...] if self.cfg.tie_embeddings else self.lm_head.kernel[...]
+
     def logits(self, hidden: jax.Array) -> jax.Array:
-        """[..., width] -> float32 [..., padded_vocab]; rows beyond the vocabulary can never be chosen."""
-        if self.cfg.tie_embeddings:
-            table, axis = self.embed_tokens.embedding[...], 1
-        else:
-            table, axis = self.lm_head.kernel[...], 0
-        contract = (((hidden.ndim - 1,), (axis,)), ((), ()))
-        logits = jax.lax.dot_general(hidden, table, contract, preferred_element_type=jnp.float32)
-        return jnp.where(jnp.arange(self.cfg.padded_vocab) < self.cfg.vocab, logits, NO_TOKEN)
+        """[..., width] -> float32 [..., padded_vocab]; see `scores`."""
+        return scores(self.cfg, hidden, self.head)
+
+
+def scores(cfg: LlmConfig, hidden: jax.Array, head: jax.Array) -> jax.Array:
+    """Logits, float32 [..., padded_vocab], of hidden [..., width]; rows beyond the vocabulary can never be chosen."""
+    contract = (((hidden.ndim - 1,), (1 if cfg.tie_embeddings else 0,)), ((), ()))
+    logits = jax.lax.dot_general(hidden, head, contract, preferred_element_type=jnp.float32)
+    return jnp.where(jnp.arange(cfg.padded_vocab) < cfg.vocab, logits, NO_TOKEN)

@@ -5,6 +5,7 @@ from a cache on disk. Everything after it is differentiable in whatever paramete
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, Literal, Protocol
 
@@ -16,6 +17,7 @@ from vglamm_jax.data.pack import Batch
 from vglamm_jax.data.preprocess import normalised
 from vglamm_jax.models.adapters import visual_tokens
 from vglamm_jax.models.layers import Remat
+from vglamm_jax.models.llm import scores
 from vglamm_jax.models.sam2.image_encoder import Features
 from vglamm_jax.models.sam2.prompt_encoder import Prompts
 from vglamm_jax.models.sam2.tracker import Sam2
@@ -81,7 +83,8 @@ def forward(
         logits = tracked(model.sam2, encoded.sam2, text, remat=bool(cfg.remat))
     else:
         logits = framewise(model.sam2, encoded.sam2, text, multimask_fallback, remat=bool(cfg.remat))
-    sums = {"ce": losses.cross_entropy(hidden, jnp.asarray(batch.labels), model.llm.logits)}
+    logits_of = functools.partial(scores, model.llm.cfg)
+    sums = {"ce": losses.cross_entropy(hidden, jnp.asarray(batch.labels), model.llm.head, logits_of)}
     sums |= losses.mask_losses(_at_size(logits, batch.masks.shape[-2:]), jnp.asarray(batch.masks), cfg.protocol)
     return sums, {"mask_logits": logits}
 
@@ -105,8 +108,10 @@ def encode(model: VideoGlamm, batch: Batch) -> Encoded:
 def _sam2_features(sam2: Sam2, frames: jax.Array) -> Features:
     """Frames [B, K, S, S, 3] -> features [B, K, ...], one frame of each row at a time: it stays in a core's memory."""
 
+    blocks = sam2.image_encoder.trunk.blocks_by_run()
+
     def one(frame):
-        return sam2.encode(shard(_pixels(frame, "sam2", sam2), BATCH))
+        return sam2.encode(shard(_pixels(frame, "sam2", sam2), BATCH), blocks)
 
     return _frames_first(jax.lax.map(one, jnp.moveaxis(jnp.asarray(frames), 1, 0)))
 

@@ -7,16 +7,20 @@ once, so that a token or mask counts the same in whichever micro-batch it is. We
 
 import functools
 from collections.abc import Callable
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import jax
 import jax.numpy as jnp
+from jax.custom_derivatives import CustomVJPPrimal
 
 from vglamm_jax.data.pack import MASK_IGNORE, Batch
 from vglamm_jax.data.prompts import IGNORE
+from vglamm_jax.sharding import BATCH, P
 
 Pair = tuple[jax.Array, jax.Array]
 Sums = dict[str, Pair]  # "ce", "bce", "dice"
+Head = Any  # a tree of arrays
+Logits = Callable[[jax.Array, Head], jax.Array]
 
 CHUNK = 2048  # positions of each row whose logits exist at a time
 DICE_SCALE, DICE_EPS = 1000.0, 1e-6
@@ -32,34 +36,95 @@ class LossSettings(Protocol):
     protocol: Literal["default", "reference"]
 
 
-def cross_entropy(hidden: jax.Array, labels: jax.Array, logits: Callable[[jax.Array], jax.Array]) -> Pair:
+def cross_entropy(hidden: jax.Array, labels: jax.Array, head: Head, logits: Logits) -> Pair:
     """Position i predicts the label of position i + 1; labels of -100 do not count.
 
     Args:
       hidden: [B, L, D], after the final norm.
       labels: int [B, L].
-      logits: [B, l, D] -> float32 [B, l, vocab], e.g. `CausalLM.logits`, where padded rows of the vocabulary vanish.
+      head: whatever `logits` needs besides, whole along "data" and "fsdp" where a mesh is set.
+      logits: [B, l, D] and the head -> float32 [B, l, vocab], e.g. `llm.scores`, where padded rows of the vocabulary
+        vanish; of no other arrays.
 
-    Logits of at most `CHUNK` positions of each row exist at a time, forward and backward; a chunk in which no row has
-    a label, such as visual rows, costs nothing.
+    Logits of at most `CHUNK` positions of each row exist at a time, forward and backward; a chunk in which no row of a
+    device has a label, such as visual rows, costs nothing.
     """
     targets = next_labels(labels)
-    hidden, chunks = _in_chunks(hidden, 0), _in_chunks(targets, IGNORE)
+    sums = functools.partial(_sum_of_rows, logits=logits)
+    mesh = jax.sharding.get_abstract_mesh()
+    if not mesh.empty and len(hidden) % (mesh.shape["data"] * mesh.shape["fsdp"]) == 0:
+        # Each device sums the gradient of the head over its own rows, so that they are added up once, not once a chunk.
+        rows = P(BATCH)
+        sums = jax.shard_map(
+            sums, in_specs=(rows, rows, P()), out_specs=rows, axis_names=set(BATCH), check_vma=False
+        )  # fmt: skip
+    return sums(hidden, targets, head).sum(), _count(targets != IGNORE)
+
+
+def _sum_of_rows(hidden: jax.Array, targets: jax.Array, head: Head, *, logits: Logits) -> jax.Array:
+    """[1]: the sum over all rows and positions."""
+    return _summed(logits, hidden, targets, head)[None]
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _summed(logits: Logits, hidden: jax.Array, targets: jax.Array, head: Head) -> jax.Array:
+    """A scalar. Its gradients are made on the way forward, where the logits are: they need not be computed again."""
 
     def chunk_sum(hidden, targets):
-        scores = logits(hidden)
-        chosen = jnp.take_along_axis(scores, jnp.maximum(targets, 0)[..., None], axis=-1)[..., 0]
-        return jnp.where(targets != IGNORE, jax.nn.logsumexp(scores, axis=-1) - chosen, 0).sum()
-
-    # Around the condition: inside of it, the scan would keep a copy of the head for each chunk.
-    @functools.partial(jax.checkpoint, prevent_cse=False)
-    def if_learnt(hidden, targets):
-        return jax.lax.cond((targets != IGNORE).any(), chunk_sum, lambda *_: jnp.float32(0), hidden, targets)
+        return _negative_log_likelihood(logits(hidden, head), targets)[0]
 
     def step(total, chunk):
-        return total + if_learnt(*chunk), None
+        learnt = (chunk[1] != IGNORE).any()
+        return total + jax.lax.cond(learnt, chunk_sum, lambda *_: jnp.float32(0), *chunk), None
 
-    return jax.lax.scan(step, jnp.float32(0), (hidden, chunks))[0], _count(targets != IGNORE)
+    return jax.lax.scan(step, jnp.float32(0), (_in_chunks(hidden, 0), _in_chunks(targets, IGNORE)))[0]
+
+
+def _summed_forward(logits, hidden, targets, head):
+    hidden, targets = hidden.value, targets.value
+    learns_head = any(jax.tree.leaves(jax.tree.map(lambda x: x.perturbed, head, is_leaf=_is_primal)))
+    head = jax.tree.map(lambda x: x.value, head, is_leaf=_is_primal)
+
+    def learnt(hidden, targets):
+        scores, back = jax.vjp(logits, hidden, head) if learns_head else jax.vjp(lambda h: logits(h, head), hidden)
+        total, slope = _negative_log_likelihood(scores, targets)
+        # An array of its own, or both products would compute it from the logits once for each tile.
+        slope = jax.lax.optimization_barrier(slope.astype(hidden.dtype)).astype(scores.dtype)
+        return total, back(slope)
+
+    def not_learnt(hidden, targets):
+        return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(learnt, hidden, targets))
+
+    def step(sums, chunk):
+        total, (by_hidden, *by_head) = jax.lax.cond((chunk[1] != IGNORE).any(), learnt, not_learnt, *chunk)
+        return jax.tree.map(jnp.add, sums, (total, by_head)), by_hidden
+
+    zeros = [jax.tree.map(jnp.zeros_like, head)] if learns_head else []
+    chunks = _in_chunks(hidden, 0), _in_chunks(targets, IGNORE)
+    (total, by_head), by_hidden = jax.lax.scan(step, (jnp.float32(0), zeros), chunks)
+    by_hidden = jnp.moveaxis(by_hidden, 0, 1).reshape(len(hidden), -1, hidden.shape[-1])[:, : hidden.shape[1]]
+    return total, (by_hidden, by_head[0] if learns_head else jax.tree.map(jnp.zeros_like, head))
+
+
+def _summed_backward(logits, gradients, slope):
+    by_hidden, by_head = jax.tree.map(lambda x: (x * slope).astype(x.dtype), gradients)
+    return by_hidden, None, by_head
+
+
+_summed.defvjp(_summed_forward, _summed_backward, symbolic_zeros=True)
+
+
+def _is_primal(x: Any) -> bool:
+    return isinstance(x, CustomVJPPrimal)
+
+
+def _negative_log_likelihood(scores: jax.Array, targets: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The sum over positions that have a target, and its gradient by the scores [..., vocab]."""
+    right = jnp.arange(scores.shape[-1]) == targets[..., None]
+    total = jax.nn.logsumexp(scores, axis=-1, keepdims=True)
+    counts = (targets != IGNORE)[..., None]
+    value = jnp.where(counts, total - jnp.where(right, scores, 0).sum(-1, keepdims=True), 0).sum()
+    return value, jnp.where(counts, jnp.exp(scores - total) - right, 0)
 
 
 def next_labels(labels: jax.Array) -> jax.Array:

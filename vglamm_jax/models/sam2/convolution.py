@@ -1,15 +1,25 @@
 """Convolutions whose kernel equals their stride, as matrix products; parameters stay in convolution layout."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from vglamm_jax.models.activations import gelu
 
-# Variances here are small against means; the fast formula E[x^2] - E[x]^2 would cancel.
-LayerNorm = functools.partial(nnx.LayerNorm, use_fast_variance=False)
+
+class LayerNorm(nnx.LayerNorm):
+    """Over channels. Variances here may be small against means, where the fast formula E[x^2] - E[x]^2 cancels: it is
+    taken for inputs of less than float32 precision alone, whose own rounding loses more."""
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        y = x.astype(jnp.float32)
+        mean = y.mean(-1, keepdims=True)
+        if x.dtype == jnp.float32:
+            variance = jnp.square(y - mean).mean(-1, keepdims=True)
+        else:
+            variance = jnp.maximum(jnp.square(y).mean(-1, keepdims=True) - jnp.square(mean), 0)
+        y = (y - mean) * (jax.lax.rsqrt(variance + self.epsilon) * self.scale[...]) + self.bias[...]
+        return y.astype(jnp.result_type(x, self.scale[...], self.bias[...]))
 
 
 def pointwise(conv: nnx.Conv, x: jax.Array) -> jax.Array:

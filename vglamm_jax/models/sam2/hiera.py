@@ -13,6 +13,8 @@ from vglamm_jax.models.attention import attention
 from vglamm_jax.models.sam2.convolution import LayerNorm
 from vglamm_jax.models.sam2.mlp import Mlp
 
+RunBlocks = list[nnx.Module]  # consecutive blocks of a stage, a stack for each run of equal kinds
+
 
 def partition(x: jax.Array, window: int) -> jax.Array:
     """[n, height, width, c] -> [n * windows, window**2, c]; a map the window does not divide is zero-padded."""
@@ -39,18 +41,16 @@ def pool(x: jax.Array) -> jax.Array:
 
 
 def strided(conv: nnx.Conv, images: jax.Array) -> jax.Array:
-    """A 7x7 convolution of stride 4, padded by 3, as one of 2x2 cells of 4x4 pixels: [n, h, w, 3] -> [n, h/4, w/4, c].
+    """A 7x7 convolution of stride 4, padded by 3, as one of 8x2 strips of 4 pixels: [n, h, w, 3] -> [n, h/4, w/4, c].
 
-    An output sees pixels -3 to 3 around the first of its cell: that cell and the one before. Their 48 values are
-    channels enough to compute with, which the 3 of an image are not.
+    An output sees pixels -3 to 3 around the first of its 4x4 cell: those of that cell and of the one before. Strips of
+    4 pixels of a row need no moving, and their 12 values are channels enough to compute with, which 3 are not.
     """
     n, height, width, channels = images.shape
-    cells = images.reshape(n, height // 4, 4, width // 4, 4, channels).transpose(0, 1, 3, 2, 4, 5)
-    kernel = jnp.pad(conv.kernel[...], ((1, 0), (1, 0), (0, 0), (0, 0)))
-    kernel = kernel.reshape(2, 4, 2, 4, channels, -1).transpose(0, 2, 1, 3, 4, 5).reshape(2, 2, 16 * channels, -1)
-    x = cells.reshape(n, height // 4, width // 4, 16 * channels).astype(kernel.dtype)
+    kernel = jnp.pad(conv.kernel[...], ((1, 0), (1, 0), (0, 0), (0, 0))).reshape(8, 2, 4 * channels, -1)
+    strips = images.reshape(n, height, width // 4, 4 * channels).astype(kernel.dtype)
     layout = ("NHWC", "HWIO", "NHWC")
-    x = jax.lax.conv_general_dilated(x, kernel, (1, 1), [(1, 0), (1, 0)], dimension_numbers=layout)
+    x = jax.lax.conv_general_dilated(strips, kernel, (4, 1), [(4, 0), (1, 0)], dimension_numbers=layout)
     return x + conv.bias[...]
 
 
@@ -117,25 +117,29 @@ class Stage(nnx.Module):
             layers.stack(lambda r: Block(cfg, stage, False, r), count - entries, rngs) if count > entries else None
         )
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, blocks: RunBlocks | None = None) -> jax.Array:
         if self.first is not None:
             x = self.first.enter(x, self.entry_window)
-        for is_global, start, stop in self.runs:
-            x = self._run(x, is_global, start, stop)
+        for (is_global, _, _), run in zip(self.runs, self.blocks_by_run() if blocks is None else blocks):
+            x = self._run(x, is_global, run)
         return x
 
-    def _run(self, x: jax.Array, is_global: bool, start: int, stop: int) -> jax.Array:
-        """Blocks [start, stop), all global or all windowed: tokens are grouped once for all of them."""
+    def blocks_by_run(self) -> RunBlocks:
+        """What `runs` refers to, each cut out of the stack."""
+        return [layers.part(self.rest, start, stop) for _, start, stop in self.runs]
+
+    def _run(self, x: jax.Array, is_global: bool, blocks: nnx.Module) -> jax.Array:
+        """Blocks that are all global or all windowed: tokens are grouped once for all of them."""
         n, height, width, channels = x.shape
         if is_global:
-            groups = layers.run(self.rest, x.reshape(n, height * width, channels), start=start, stop=stop)
+            groups = layers.run(blocks, x.reshape(n, height * width, channels))
             return groups.reshape(x.shape)
         valid = None
         if height % self.window or width % self.window:
             valid = jnp.tile(partition(jnp.ones((1, height, width, 1), x.dtype), self.window), (n, 1, 1))
         groups = partition(x, self.window)
         apply = lambda block, y: block(y, valid)  # noqa: E731
-        groups = layers.run(self.rest, groups, apply, start=start, stop=stop)
+        groups = layers.run(blocks, groups, apply)
         return unpartition(groups, self.window, n, height, width)
 
 
@@ -159,13 +163,20 @@ class Hiera(nnx.Module):
         self.pos_embed_window = nnx.Param(jnp.zeros((1, cfg.width, window, window)))
         self.stages = nnx.List([Stage(cfg, stage, rngs) for stage in range(len(cfg.stages))])
 
-    def __call__(self, images: jax.Array) -> list[jax.Array]:
-        """[n, height, width, 3] -> maps [n, height / (4 * 2**s), width / (4 * 2**s), width * 2**s]."""
+    def blocks_by_run(self) -> list[RunBlocks]:
+        """Of each stage. To be cut out once where images are encoded in a loop, and given to each call."""
+        return [stage.blocks_by_run() for stage in self.stages]
+
+    def __call__(self, images: jax.Array, blocks: list[RunBlocks] | None = None) -> list[jax.Array]:
+        """[n, height, width, 3] -> maps [n, height / (4 * 2**s), width / (4 * 2**s), width * 2**s].
+
+        `blocks`: those of `blocks_by_run`.
+        """
         x = strided(self.patch_embed, images)
         x = x + self.position(*x.shape[1:3]).astype(x.dtype)
         maps = []
-        for stage in self.stages:
-            x = stage(x)
+        for stage, runs in zip(self.stages, blocks or [None] * len(self.stages)):
+            x = stage(x, runs)
             maps.append(x)
         return maps
 

@@ -8,7 +8,7 @@ from flax import nnx
 
 from vglamm_jax.config import Sam2Config
 from vglamm_jax.models.sam2.convolution import pointwise
-from vglamm_jax.models.sam2.hiera import Hiera
+from vglamm_jax.models.sam2.hiera import Hiera, RunBlocks
 
 
 @jax.tree_util.register_dataclass
@@ -56,6 +56,9 @@ class ImageEncoder(nnx.Module):
         self.trunk = Hiera(cfg.hiera, rngs)
         self.neck = FpnNeck(cfg, rngs)
 
-    def __call__(self, images: jax.Array) -> list[jax.Array]:
-        """[n, side, side, 3] -> [n, side/4, side/4, c], [n, side/8, side/8, c], [n, side/16, side/16, c]."""
-        return self.neck(self.trunk(images))[:3]
+    def __call__(self, images: jax.Array, blocks: list[RunBlocks] | None = None) -> list[jax.Array]:
+        """[n, side, side, 3] -> [n, side/4, side/4, c], [n, side/8, side/8, c], [n, side/16, side/16, c].
+
+        `blocks`: see `Hiera.blocks_by_run`.
+        """
+        return self.neck(self.trunk(images, blocks))[:3]

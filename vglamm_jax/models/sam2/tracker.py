@@ -17,6 +17,7 @@ from flax import nnx
 from vglamm_jax.config import Sam2Config
 from vglamm_jax.models.sam2 import memory
 from vglamm_jax.models.sam2.convolution import patchwise
+from vglamm_jax.models.sam2.hiera import RunBlocks
 from vglamm_jax.models.sam2.image_encoder import Features, ImageEncoder
 from vglamm_jax.models.sam2.mask_decoder import MaskDecoder, Masks
 from vglamm_jax.models.sam2.memory import MemoryBank, MemoryKeys
@@ -63,9 +64,9 @@ class Sam2(nnx.Module):
 
     # Images
 
-    def encode(self, images: jax.Array) -> Features:
-        """Normalised images [n, side, side, 3] -> features."""
-        level0, level1, embed = self.image_encoder(images)
+    def encode(self, images: jax.Array, blocks: list[RunBlocks] | None = None) -> Features:
+        """Normalised images [n, side, side, 3] -> features; `blocks`: see `Hiera.blocks_by_run`."""
+        level0, level1, embed = self.image_encoder(images, blocks)
         return Features(embed, self.sam_mask_decoder.high_res(level0, level1))
 
     def predict(self, features: Features, prompts: Prompts) -> Masks:
