@@ -25,7 +25,7 @@ def get_config() -> TrainConfig:
         steps=10000,
         batch_size=256,
         optimizer=OptimizerConfig(learning_rate=2e-5, warmup=300, schedule="cosine", final=0.1, ema=0.999),
-        mesh=MeshConfig(data=1, fsdp=-1, tensor=1),
+        mesh=MeshConfig(data=-1, fsdp=-1, tensor=1),
         decoder="tracked",
         remat="dots",
         evaluation=EvaluationConfig(

@@ -2,9 +2,8 @@
 
     vglamm train --config train_lora --distributed
 
-On 256 chips --config.mesh.data=2 --config.mesh.fsdp=128 and on 1024 --config.mesh.data=16 --config.mesh.fsdp=64 are
-faster than all chips along "fsdp": parts of a matrix should have 8 rows, or 16, or 24. On 16 chips a row for each is
---config.accumulate=16. `vglamm aot train` compares meshes without a pod.
+The mesh follows the number of chips: weights in up to 128 parts, copies of that beyond. On 16 chips a row for each is
+--config.accumulate=16. `vglamm aot train` compares meshes and batches without a pod.
 
 `start` is a folder of `vglamm convert` with Phi-3, CLIP, InternVideo2 and SAM2 in it, and the adapters of
 train_adapters.py; `data/built` is what `vglamm data build` wrote.
@@ -34,7 +33,7 @@ def get_config() -> TrainConfig:
         batch_size=256,
         # The original: AdamW, 3e-4, warm-up of 100 steps, then linear to 0, no weight decay, clipped at 1.
         optimizer=OptimizerConfig(learning_rate=3e-4, warmup=100, schedule="linear", betas=(0.9, 0.95), clip=1.0),
-        mesh=MeshConfig(data=1, fsdp=-1, tensor=1),
+        mesh=MeshConfig(data=-1, fsdp=-1, tensor=1),
         remat="dots",
         evaluation=EvaluationConfig(
             every=500, mixture=(Share(names=("mevis",), split="valid_u"), Share(names=("refer_davis",), split="valid"))

@@ -15,7 +15,5 @@ shown() {
 across_slices() {
   local text=$1
   ((slices == 1)) && return
-  # Only "data" may cross from one slice to another.
   [[ $text == *" --config.mesh.slices="* ]] || arguments+=("--config.mesh.slices=$slices")
-  [[ $text == *" --config.mesh.data="* ]] || arguments+=("--config.mesh.data=$slices")
 }

@@ -15,7 +15,7 @@ def test_trains_this_commit_on_every_slice(cloud):
         "--workload=lora --cluster=pods --tpu-type=v5litepod-256 --num-slices=2 --priority=high --max-restarts=50",
         "--storage=built --env=HERE=/app/here --env=A=b",
         "--command=bash launch/worker.sh install && exec bash launch/worker.sh run --config train_lora",
-        "--config.mesh.slices=2 --config.mesh.data=2 --distributed",
+        "--config.mesh.slices=2 --distributed",
         "--project=a-project --zone=a-zone",
     ):
         assert flag in asked

@@ -92,7 +92,7 @@ def test_slices_data_and_environment(cloud):
     assert cloud.calls("create", "--node-count=2 --node-prefix=pod", "--network=wide")
     assert cloud.calls("worker.sh fetch gs://bucket/built=data/built", "--node=all --worker=all")
     assert cloud.calls("--command=mkdir -p /mnt/disk", "--node=all --worker=all")
-    assert cloud.calls(r"env A=b\ c ", "--config.mesh.slices=2 --config.mesh.data=2 --distributed")
+    assert cloud.calls(r"env A=b\ c ", "--config.mesh.slices=2 --distributed")
 
 
 def test_dry_run_needs_no_gcloud_and_prints_every_command(cloud):

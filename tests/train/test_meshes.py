@@ -58,12 +58,27 @@ def test_meshes_take_the_devices_that_are_left():
 
 
 @pytest.mark.parametrize(
+    ("devices", "cfg", "shape"),
+    [
+        (8, MeshConfig(), (1, 8, 1)),
+        (256, MeshConfig(), (2, 128, 1)),
+        (1024, MeshConfig(tensor=4), (2, 128, 4)),
+        (512, MeshConfig(slices=8), (8, 64, 1)),
+        (48, MeshConfig(slices=2), (6, 8, 1)),
+        (256, MeshConfig(data=1), (1, 256, 1)),
+    ],
+)
+def test_weights_are_in_at_most_128_parts_of_a_slice_unless_told(devices, cfg, shape):
+    assert mesh.filled((cfg.data, cfg.fsdp, cfg.tensor), devices, cfg.slices) == shape
+
+
+@pytest.mark.parametrize(
     ("cfg", "message"),
     [
-        (MeshConfig(fsdp=3), "data=1 x fsdp=3 x tensor=1 does not make up the 1 devices there are"),
-        (MeshConfig(data=-1), "one of them may be -1"),
+        (MeshConfig(fsdp=3), "data=-1 x fsdp=3 x tensor=1 does not make up the 1 devices there are"),
+        (MeshConfig(tensor=-1), "one of them may be -1"),
         (MeshConfig(tensor=0), "sizes are 1 or more"),
-        (MeshConfig(slices=2), "mesh.data=1 must be a multiple of mesh.slices=2"),
+        (MeshConfig(data=1, slices=2), "mesh.data=1 must be a multiple of mesh.slices=2"),
     ],
 )
 def test_meshes_that_cannot_be(cfg, message):

@@ -3,7 +3,7 @@
 vglamm aot infer --topology v5e:1x1
 vglamm aot train --config configs/train_lora.py --topology v5e:16x16
 vglamm aot train --config configs/train_full.py --topology v5p:4x4x4 --config.batch_size=64
-vglamm aot train --config configs/train_lora.py --topology v5e:16x16 --num-slices 2 --config.mesh.data=2
+vglamm aot train --config configs/train_lora.py --topology v5e:16x16 --num-slices 2 --config.batch_size=512
 """
 
 import argparse

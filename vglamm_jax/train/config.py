@@ -72,13 +72,16 @@ class OptimizerConfig:
 
 @config
 class MeshConfig:
-    """How many devices along each axis; -1, once, takes what the others leave.
+    """How many devices along each axis; -1 takes what the others leave.
+
+    With both "data" and "fsdp" -1, "fsdp" is as many of a slice as divide it, up to 128: more would cut matrices into
+    parts of so few rows that a TPU has to put them in order again after each gather.
 
     slices: groups of devices joined by the slower data-centre network; "data" must be a multiple of them, and only
     that axis crosses from one to the other.
     """
 
-    data: int = 1
+    data: int = -1
     fsdp: int = -1
     tensor: int = 1
     slices: int = 1

@@ -12,6 +12,8 @@ from jax.sharding import AxisType, Mesh
 from vglamm_jax.sharding import AXES
 from vglamm_jax.train.config import MeshConfig, TrainConfig
 
+MOST_PARTS = 128  # of a matrix: parts of 3072 rows, the width of Phi-3, have 24 then, whole tiles of 8
+
 
 def make_mesh(cfg: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
     """A mesh over all devices, near ones beside each other.
@@ -20,7 +22,7 @@ def make_mesh(cfg: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
       ValueError: the sizes do not make up the devices there are, or "data" does not divide over the slices.
     """
     devices = list(jax.devices() if devices is None else devices)
-    shape = _filled((cfg.data, cfg.fsdp, cfg.tensor), len(devices))
+    shape = filled((cfg.data, cfg.fsdp, cfg.tensor), len(devices), cfg.slices)
     if cfg.slices == 1:
         if devices[0].platform == "cpu":
             grid = np.array(devices).reshape(shape)
@@ -39,12 +41,20 @@ def make_mesh(cfg: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
     return Mesh(grid, AXES, axis_types=(AxisType.Auto,) * 3)
 
 
-def _filled(shape: tuple[int, ...], count: int) -> tuple[int, ...]:
-    """With -1 replaced by what is left of the devices."""
+def filled(shape: tuple[int, ...], count: int, slices: int) -> tuple[int, ...]:
+    """The sizes (data, fsdp, tensor) with -1 replaced, see `MeshConfig`, for so many devices in slices.
+
+    Raises:
+      ValueError: they do not make up the devices.
+    """
     said = " x ".join(f"{axis}={size}" for axis, size in zip(AXES, shape))
+    data, fsdp, tensor = shape
+    if data == fsdp == -1 and tensor > 0 and slices > 0:
+        fsdp = math.gcd(count // tensor // slices, MOST_PARTS)
+        shape = data, fsdp, tensor
     known = math.prod(size for size in shape if size != -1)
     if shape.count(-1) > 1 or any(size < 1 and size != -1 for size in shape):
-        raise ValueError(f"mesh {said}: sizes are 1 or more, and one of them may be -1, the rest")
+        raise ValueError(f"mesh {said}: sizes are 1 or more, and one of them may be -1, the rest (or data and fsdp)")
     whole = count // known if -1 in shape else 1
     if known * whole != count:
         raise ValueError(f"mesh {said} does not make up the {count} devices there are")
