@@ -36,7 +36,8 @@ def found():
 def test_figures(found):
     assert found.fits and found.devices == 4 and found.least == pytest.approx(1e-3)
     assert found.costs.compute == pytest.approx(CYCLES / V5E.clock)
-    assert found.mfu == pytest.approx(1e-3 / (found.costs.compute + found.costs.sending))
+    assert found.mfu == pytest.approx(1e-3 / found.costs.overlapped)
+    assert found.costs.step == pytest.approx(found.costs.compute + found.costs.sending)
     assert 0 < found.share_sending < 0.1
 
 

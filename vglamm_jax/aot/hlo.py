@@ -7,10 +7,10 @@ eighth of what HBM's published speed would allow, matrix products at 80 to 90 % 
 
 Two predictions of a step follow:
 
-- `step`, the cautious headline: all that the core does plus all collectives, as if nothing overlapped.
-- `overlapped`: the schedule played through in the order the compiler issues it, with one queue for each of the core,
-  the links in a slice, the data-centre network and the copies beside the core. A `-start` puts a transfer in its queue
-  and a `-done` waits for it. A loop's rounds and a branch each end with empty queues.
+- `step`, a bound from above: all that the core does plus all collectives, as if nothing overlapped.
+- `overlapped`, the headline: the schedule played through in the order the compiler issues it, with one queue for each
+  of the core, the links in a slice, the data-centre network and the copies beside the core. A `-start` puts a transfer
+  in its queue and a `-done` waits for it. A loop's rounds and a branch each end with empty queues.
 """
 
 import dataclasses
