@@ -80,12 +80,10 @@ def run(
     x: Any,
     apply: Callable[[nnx.Module, Any], Any] = lambda block, x: block(x),
     *,
-    start: int = 0,
-    stop: int | None = None,
     remat: Remat = False,
     gather: Cuts | None = None,
 ) -> Any:
-    """Passes `x` (any pytree) through blocks [start, stop) in order, each as `x = apply(block, x)`.
+    """Passes `x` (any pytree) through all blocks in order, each as `x = apply(block, x)`.
 
     `gather`: the parameters of a block are collected from all devices just before it runs, kernels named here in
     pieces of so many columns, see `sharding.gathered`.
@@ -95,7 +93,6 @@ def run(
     if remat:
         policy = jax.checkpoint_policies.save_only_these_names(KEPT) if remat == "dots" else None
         apply = jax.checkpoint(apply, policy=policy, prevent_cse=False)
-    blocks = part(blocks, start, stop)
     if isinstance(blocks, nnx.List):
         for block in blocks:
             x = apply(block, x)

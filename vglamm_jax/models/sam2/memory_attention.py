@@ -51,7 +51,7 @@ class MemoryAttention(nnx.Module):
         x = x.reshape(images, height * width, channels)
         # Objects share the frame until they first look at their own memories.
         x = _first(self.layers)(x, memory, rotation)
-        x = layers.run(self.layers, x, lambda layer, x: layer(x, memory, rotation), start=1)
+        x = layers.run(layers.part(self.layers, 1), x, lambda layer, x: layer(x, memory, rotation))
         return self.norm(x).reshape(-1, height, width, channels)
 
 
