@@ -1,5 +1,6 @@
 """What every test may rely on: the CPU backend, float32 matmuls, and the golden folder where it exists."""
 
+import functools
 import os
 import shutil
 import tempfile
@@ -62,3 +63,19 @@ def exact_golden(golden, tmp_path_factory) -> Path:
     from exact_golden import restore
 
     return restore(golden, tmp_path_factory.mktemp("exact") / golden.name)
+
+
+@functools.cache
+def thorough_follow():
+    from vglamm_jax.infer import track
+
+    options = {"xla_backend_optimization_level": 3, "xla_llvm_disable_expensive_passes": False}
+    return jax.jit(track.follow.__wrapped__, donate_argnames="bank", compiler_options=options)
+
+
+@pytest.fixture
+def quick_tracking(monkeypatch):
+    """Tracking of frames of 1024 pixels runs longer than it compiles, so it is compiled as it is for users."""
+    from vglamm_jax.infer import track
+
+    monkeypatch.setattr(track, "follow", thorough_follow())

@@ -82,7 +82,7 @@ def config(workdir, **changes) -> TrainConfig:
         mesh=MeshConfig(),
         remat=False,
         log_every=1,
-        save_every=2,
+        save_every=3,
         keep=4,
         tensorboard=False,
         export=False,

@@ -115,12 +115,14 @@ def child(work):
         os._exit(0)
     return pid
 
+# 0: all of it is there, 1: accepted without all of it, 3: refused
 def accepted(dest):
     def work():
         try:
-            check(dest)
+            found = check(dest)
         except (FileNotFoundError, ValueError):
             os._exit(3)
+        os._exit(found != check(folder + "/first"))
     return os.waitstatus_to_exitcode(os.waitpid(child(work), 0)[1])
 
 def run(dest):
@@ -136,9 +138,8 @@ for n in range(10):
     time.sleep(random.uniform(0.1, 0.98) * seconds)
     os.kill(pid, signal.SIGKILL)
     killed += os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
-    for name in os.listdir(folder):  # half-written ones beside it too
-        done = name in ("first", "weights")
-        assert done or accepted(folder + "/" + name) == 3, name
+    for name in os.listdir(folder):  # beside it, too: half-written, or whole and about to be renamed
+        assert name in ("first", "weights") or accepted(folder + "/" + name) in (0, 3), name
     if os.path.exists(dest):
         assert accepted(dest) == 0
 assert killed >= 5, killed

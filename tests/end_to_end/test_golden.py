@@ -47,7 +47,7 @@ def test_the_drawn_weights_round_to_the_stored_ones(golden):
         assert torch.equal(matrix.bfloat16(), stored[name]), name
 
 
-def test_folder_of_frames_tracked(exact_golden, golden, davis, tmp_path):
+def test_folder_of_frames_tracked(exact_golden, golden, davis, quick_tracking, tmp_path):
     ask(davis / "JPEGImages" / "dog", exact_golden, tmp_path, "--stride", "10", "--no-overlay")
     check(tmp_path, golden, "masks_video_branch")
 

@@ -1,7 +1,7 @@
 """Runs that are killed, told to end, moved to other meshes and numbers of processes: they end where one run would.
 
 One uninterrupted run of `vglamm train` is the reference; every other one is a process, too, that is stopped at some
-moment and started again with the same command. VGLAMM_KILLS says how often: 3 times by default, to stay short.
+moment and started again with the same command. VGLAMM_KILLS says how often: twice by default, to stay short.
 """
 
 import json
@@ -22,8 +22,8 @@ from conftest import ROOT
 
 from vglamm_jax import cli
 
-KILLS = int(os.environ.get("VGLAMM_KILLS", "3"))
-STEPS = max(20, 5 * KILLS)
+KILLS = int(os.environ.get("VGLAMM_KILLS", "2"))
+STEPS = max(12, 5 * KILLS)
 LENGTH = f"--config.steps={STEPS}"
 NEAR = {"rtol": 0, "atol": 1e-5}
 # (processes, devices of each, mesh): where a run that is killed goes on.

@@ -44,7 +44,7 @@ def true(exact_golden):
 
 
 @pytest.mark.slow
-def test_every_stage_agrees_with_the_original(true):
+def test_every_stage_agrees_with_the_original(true, quick_tracking):
     """At the tolerances of the golden README, nothing allowed for rounding."""
     found = [parity.compare(stage, true) for stage in parity.STAGES]
     assert [result for result in found if not result.passed] == []
@@ -66,10 +66,12 @@ def test_rounded_weights_are_told_from_wrong_ones(golden, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("parameter,unreached,expected", SPOILED, ids=[row[0] for row in SPOILED])
-def test_a_spoiled_weight_fails_at_its_stage(true, parameter, unreached, expected):
+def test_a_spoiled_weight_fails_at_its_stage(true, quick_tracking, parameter, unreached, expected):
     case = Case(true.folder, parity.perturbed(true.model, parameter, amount=0.5), true.cfg, true.tokenizer)
     for name in unreached:
         setattr(case, name, getattr(true, name))
+    if expected.endswith("frame 1"):  # no later frame is needed
+        case.features = true.features[:2]
     names = [stage.name for stage in parity.STAGES]
     found = [parity.compare(stage, case) for stage in parity.STAGES[: names.index(expected) + 1]]
     assert parity.first_failure(found) == expected
