@@ -47,6 +47,14 @@ def test_its_weights_are_those_that_the_files_give(release, orbax):
         assert a.dtype == b.dtype and np.array_equal(a, b), path
 
 
+def test_its_folder_may_be_named_from_where_one_is(orbax, monkeypatch):
+    monkeypatch.chdir(orbax.parent)
+    here, _, _ = load(orbax.name)
+    there, _, _ = load(orbax)
+    assert all(map(np.array_equal, jax.tree.leaves(here), jax.tree.leaves(there)))
+    assert orbax_read.stored(orbax.name) == set(engine.leaves(there))
+
+
 def test_another_dtype_is_a_cast(release, orbax):
     model, _, _ = load(orbax, dtype="bfloat16")
     kernel, _, _ = load(release)

@@ -7,6 +7,7 @@ import pytest
 import tiny_training
 from etils import epath
 
+from vglamm_jax.convert.orbax_store import place
 from vglamm_jax.train import loop, metrics, places
 from vglamm_jax.train.config import FilesConfig, StartConfig
 
@@ -15,8 +16,8 @@ GS = "gs://bucket/folder"
 
 def test_an_address_of_a_bucket_stays_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert str(places.place(GS) / "model") == f"{GS}/model"
-    assert places.place("runs/x") == epath.Path(tmp_path / "runs" / "x")
+    assert str(place(GS) / "model") == f"{GS}/model"
+    assert place("runs/x") == epath.Path(tmp_path / "runs" / "x")
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from vglamm_jax.config import VideoGlammConfig, from_json
 from vglamm_jax.convert import engine, manifest
 from vglamm_jax.convert.checkpoint import Checkpoint, Sizes, slots
 from vglamm_jax.convert.orbax_io import DESCRIPTION, FORMAT, nested, silent
-from vglamm_jax.convert.orbax_store import Store, damaged
+from vglamm_jax.convert.orbax_store import Store, damaged, place
 from vglamm_jax.convert.torch_io import CheckpointError, LazyTensor
 from vglamm_jax.models import layers
 from vglamm_jax.models.videoglamm import VideoGlamm
@@ -108,8 +108,19 @@ def restore(
     targets = engine.leaves(shardings) if shardings is not None else {}
     first = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     shapes = {path: jax.ShapeDtypeStruct(x.shape, jnp.dtype(dtype)) for path, x in wanted.items()}
-    arrays = restore_arrays(epath.Path(folder) / "params", shapes, {path: targets.get(path, first) for path in wanted})
+    arrays = restore_arrays(place(folder) / "params", shapes, {path: targets.get(path, first) for path in wanted})
     return jax.tree.unflatten(jax.tree.structure(module), [arrays[path] for path in wanted]), cfg
+
+
+def stored(folder: str | Path) -> set[str]:
+    """Names of the parameters in an Orbax folder.
+
+    Raises:
+      CheckpointError: it is none, or damaged.
+    """
+    describe(folder)
+    with silent(), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        return set(_stored_shapes(checkpointer, place(folder) / "params"))
 
 
 def restore_arrays(

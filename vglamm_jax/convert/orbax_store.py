@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import tensorstore as ts
+from etils import epath
 
 from vglamm_jax.convert import engine
 from vglamm_jax.convert.torch_io import CheckpointError
@@ -15,6 +16,11 @@ from vglamm_jax.convert.torch_io import CheckpointError
 
 def in_bucket(folder: str | os.PathLike) -> bool:
     return os.fspath(folder).startswith("gs://")
+
+
+def place(where: str | os.PathLike) -> epath.Path:
+    """Absolute: Orbax reads nothing else, and epath's `absolute` takes an address of a bucket for a relative path."""
+    return epath.Path(where if in_bucket(where) else os.path.abspath(where))
 
 
 class Store:

@@ -23,8 +23,8 @@ import orbax.checkpoint as ocp
 
 from vglamm_jax.config import to_json
 from vglamm_jax.convert.orbax_io import silent
+from vglamm_jax.convert.orbax_store import place
 from vglamm_jax.train.config import TrainConfig
-from vglamm_jax.train.places import place
 from vglamm_jax.train.state import State, named, renamed
 
 LEARNT = ("step", "train", "opt", "ema")

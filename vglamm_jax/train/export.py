@@ -20,12 +20,11 @@ from vglamm_jax.convert import engine, orbax_io
 from vglamm_jax.convert.checkpoint import Checkpoint, slots
 from vglamm_jax.convert.convert import MARGIN
 from vglamm_jax.convert.from_model import checkpoint_of
-from vglamm_jax.convert.orbax_store import in_bucket
+from vglamm_jax.convert.orbax_store import in_bucket, place
 from vglamm_jax.convert.publish import publishing
 from vglamm_jax.convert.readers import companions
 from vglamm_jax.train import start
 from vglamm_jax.train.config import TrainConfig
-from vglamm_jax.train.places import place
 from vglamm_jax.train.state import State, model_of
 
 LONGEST = 4096  # bytes of a path

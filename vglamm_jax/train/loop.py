@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 
 from vglamm_jax.config import to_json
 from vglamm_jax.convert.engine import leaves
+from vglamm_jax.convert.orbax_store import place
 from vglamm_jax.data.pack import Batch
 from vglamm_jax.data.tokenizer import load_tokenizer
 from vglamm_jax.models import layers
@@ -130,7 +131,7 @@ class Run:
         self.rates = Rates()
         if jax.process_index() == 0:
             config = json.dumps(to_json(cfg), indent=1) + "\n"
-            (places.place(cfg.workdir) / "config.json").write_text(config)
+            (place(cfg.workdir) / "config.json").write_text(config)
 
     def draw(self, state: State) -> tuple[Batch, np.ndarray, Encoded | None]:
         """The next batch; what the loop waits for here, the devices may be waiting for, too.
@@ -180,7 +181,7 @@ class Run:
 
     def _stop(self, step: int, values: dict[str, float], numbers: np.ndarray) -> None:
         """Every process writes the rows it had; the checkpoint before is where to look from."""
-        path = places.place(self.cfg.workdir) / f"not_finite_{jax.process_index()}.json"
+        path = place(self.cfg.workdir) / f"not_finite_{jax.process_index()}.json"
         records = self.feed.records(numbers)
         path.write_text(json.dumps({"step": step, "metrics": values, "rows": records}, indent=1) + "\n")
         raise NotFinite(

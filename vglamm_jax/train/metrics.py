@@ -11,7 +11,8 @@ import jax
 import numpy as np
 from PIL import Image
 
-from vglamm_jax.train.places import Mirror, in_bucket, place
+from vglamm_jax.convert.orbax_store import in_bucket, place
+from vglamm_jax.train.places import Mirror
 
 
 class Writer:

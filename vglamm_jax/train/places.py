@@ -1,7 +1,6 @@
 """Folders of a run: on a disk, or in a bucket (gs://...), where nothing can be appended to or renamed."""
 
 import importlib.util
-import os
 import secrets
 import shutil
 import tempfile
@@ -17,11 +16,6 @@ from vglamm_jax.convert.orbax_store import in_bucket
 from vglamm_jax.train.config import TrainConfig
 
 SECONDS = 60.0  # between two copies to a bucket
-
-
-def place(where: str | os.PathLike) -> epath.Path:
-    """Absolute; epath's own `absolute` takes an address of a bucket for a relative path."""
-    return epath.Path(where if in_bucket(where) else os.path.abspath(where))
 
 
 def check(cfg: TrainConfig) -> None:

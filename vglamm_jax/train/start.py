@@ -10,8 +10,6 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
-from etils import epath
 from flax import nnx
 from jax.sharding import Mesh
 
@@ -20,14 +18,14 @@ from vglamm_jax.convert import engine, manifest, orbax_read
 from vglamm_jax.convert.checkpoint import Checkpoint
 from vglamm_jax.convert.kinds import open_checkpoint
 from vglamm_jax.convert.load import load
-from vglamm_jax.convert.orbax_io import is_orbax, silent
+from vglamm_jax.convert.orbax_io import is_orbax
+from vglamm_jax.convert.orbax_store import in_bucket, place
 from vglamm_jax.convert.torch_io import CheckpointError
 from vglamm_jax.data.tokenizer import tiny_tokenizer
 from vglamm_jax.models import layers, lora
 from vglamm_jax.models.videoglamm import VideoGlamm
 from vglamm_jax.sharding import shardings
 from vglamm_jax.train.config import TrainConfig
-from vglamm_jax.train.places import in_bucket
 from vglamm_jax.train.state import placed, placed_tree
 from vglamm_jax.train.trainable import group_of
 
@@ -139,7 +137,7 @@ def _begun(cfg: TrainConfig, stored: VideoGlammConfig, mesh: Mesh) -> VideoGlamm
 
 def _all_learnt_or_there(cfg: TrainConfig, module: VideoGlamm) -> None:
     """A folder of towers and a language model holds no adapters: they must be learnt, or come from parts."""
-    there = set().union(*map(_stored, (cfg.start.checkpoint, *cfg.start.parts)))
+    there = set().union(*map(orbax_read.stored, (cfg.start.checkpoint, *cfg.start.parts)))
     lost = [path for path in engine.leaves(module) if path not in there and not group_of(path, cfg.trainable)]
     if lost:
         raise CheckpointError(
@@ -167,19 +165,11 @@ def _with_part(model: VideoGlamm, folder: str, mesh: Mesh) -> VideoGlamm:
 
 def _restored(folder: str, model: VideoGlamm, mesh: Mesh) -> dict[str, jax.Array]:
     """By path what an Orbax folder holds of a model, float32 and in place."""
-    there, places = _stored(folder), engine.leaves(shardings(model, mesh))
+    there, places = orbax_read.stored(folder), engine.leaves(shardings(model, mesh))
     shapes = {
         path: jax.ShapeDtypeStruct(x.shape, jnp.float32) for path, x in engine.leaves(model).items() if path in there
     }
-    return orbax_read.restore_arrays(epath.Path(folder) / "params", shapes, {path: places[path] for path in shapes})
-
-
-def _stored(folder: str) -> set[str]:
-    """Names of the parameters in an Orbax folder."""
-    orbax_read.describe(folder)
-    with silent(), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-        tree = checkpointer.metadata(epath.Path(folder) / "params").item_metadata.tree
-    return {"/".join(str(key.key) for key in path) for path, _ in jax.tree_util.tree_flatten_with_path(tree)[0]}
+    return orbax_read.restore_arrays(place(folder) / "params", shapes, {path: places[path] for path in shapes})
 
 
 def _filled(module: VideoGlamm, found: dict[str, jax.Array], mesh: Mesh, seed: int) -> VideoGlamm:
