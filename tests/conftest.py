@@ -8,6 +8,8 @@ from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Two workers share two cores: PyTorch's threads would wait for each other, and take half of the time with waiting.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Code is compiled more than it is run here, by processes that tests start, too. The user's flags come last and win.
 os.environ["XLA_FLAGS"] = (
     "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
@@ -65,17 +67,20 @@ def exact_golden(golden, tmp_path_factory) -> Path:
     return restore(golden, tmp_path_factory.mktemp("exact") / golden.name)
 
 
+# For what runs longer than it compiles: compiled as it is for users.
+THOROUGH = {"xla_backend_optimization_level": 3, "xla_llvm_disable_expensive_passes": False}
+
+
 @functools.cache
 def thorough_follow():
     from vglamm_jax.infer import track
 
-    options = {"xla_backend_optimization_level": 3, "xla_llvm_disable_expensive_passes": False}
-    return jax.jit(track.follow.__wrapped__, donate_argnames="bank", compiler_options=options)
+    return jax.jit(track.follow.__wrapped__, donate_argnames="bank", compiler_options=THOROUGH)
 
 
 @pytest.fixture
 def quick_tracking(monkeypatch):
-    """Tracking of frames of 1024 pixels runs longer than it compiles, so it is compiled as it is for users."""
+    """Tracking of frames of 1024 pixels, `THOROUGH`."""
     from vglamm_jax.infer import track
 
     monkeypatch.setattr(track, "follow", thorough_follow())

@@ -1,6 +1,8 @@
 """The original's training step: losses, gradient norms and whole gradients of the golden batch."""
 
+import jax
 import pytest
+from conftest import THOROUGH
 
 from vglamm_jax.convert import source
 from vglamm_jax.infer import parity
@@ -9,7 +11,9 @@ from vglamm_jax.train import parity as training
 
 
 @pytest.mark.slow
-def test_the_golden_training_case(exact_golden):
+def test_the_golden_training_case(exact_golden, monkeypatch):
+    thorough = jax.jit(training._gradients.__wrapped__, static_argnames="cfg", compiler_options=THOROUGH)
+    monkeypatch.setattr(training, "_gradients", thorough)
     model, cfg, tokenizer = source.load(exact_golden)
     case = Case(exact_golden, model, cfg, tokenizer)
     stages = training.stages(case)

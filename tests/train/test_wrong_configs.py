@@ -68,7 +68,7 @@ def test_commands_that_cannot_work(arguments, message):
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ("--config.mesh.fsdp=7", "mesh data=1 x fsdp=7 x tensor=1 does not make up the 1 devices there are"),
+        ("--config.mesh.fsdp=7", "mesh data=-1 x fsdp=7 x tensor=1 does not make up the 1 devices there are"),
         ("--config.optimizer.learning_rat=1", "has no field 'learning_rat'; did you mean learning_rate?"),
         ("--config.mixture.0.names=mevis", "built/mevis"),
         ("--config.start.checkpoint=gone", "gone: no such folder"),

@@ -5,6 +5,7 @@ import functools
 import jax
 import numpy as np
 import pytest
+from conftest import THOROUGH
 from sam2_reference import PADDED, make_config, relative
 
 from vglamm_jax.models.sam2.prompt_encoder import Prompts
@@ -23,7 +24,7 @@ def config(newer: bool):
 
 encode = jax.jit(lambda m, x: m.encode(x))
 start = jax.jit(lambda m, f, p: m.start(f, p, frames=FRAMES))
-track = jax.jit(lambda m, b, f, first: m.track(b, f, first))
+track = jax.jit(lambda m, b, f, first: m.track(b, f, first), compiler_options=THOROUGH)
 
 
 def session_of(model, images):
