@@ -22,12 +22,12 @@ CLIPS = ("blackswan", "car-shadow")
 
 def get_config() -> TrainConfig:
     tiny = load_config("tiny")
-    # Twice the size for SAM2, as masks have outlines; a narrow decoder, as a CPU has few FLOPs. A mask is never given
-    # up for one of the multi-masks, which training does not touch.
+    # Twice the size for SAM2, as masks have outlines; a decoder of half the width, as a CPU has few FLOPs. A mask is
+    # never given up for one of the multi-masks, which training does not touch.
     sam2 = dataclasses.replace(
         tiny.sam2,
         image_size=256,
-        width=64,
+        width=128,
         memory_width=16,
         decoder_mlp=128,
         iou_head_width=32,
@@ -38,20 +38,20 @@ def get_config() -> TrainConfig:
     return TrainConfig(
         model=dataclasses.replace(tiny, sam2=sam2, frames=4, mask_path="framewise"),
         data=DataConfig(
-            pack=PackConfig(lengths=(192,), slots=1, frames=2, mask_size=128),
+            pack=PackConfig(lengths=(192,), slots=1, frames=2, mask_size=256),
             conversation=ConversationRule(max_objects=1, wording="as_written"),
             augment=None,
         ),
         files=(FilesConfig(path="data/davis", ids=CLIPS, frames=frames),),
         workdir="runs/tiny_davis",
-        steps=3000,
+        steps=2400,
         batch_size=2,
         trainable=("llm", "mm_projector", "image_mm_projector", "text_hidden_fcs", "mask_decoder"),
         optimizer=OptimizerConfig(learning_rate=2e-3, warmup=50, schedule="cosine", ema=0.99),
         remat=False,
         log_every=50,
-        save_every=1000,
+        save_every=800,
         evaluation=EvaluationConfig(
-            every=1000, batches=25, files=(FilesConfig(path="data/davis", ids=CLIPS, frames=frames),)
+            every=1200, batches=25, files=(FilesConfig(path="data/davis", ids=CLIPS, frames=frames),)
         ),
     )
