@@ -44,14 +44,14 @@ def get_config() -> TrainConfig:
         ),
         files=(FilesConfig(path="data/davis", ids=CLIPS, frames=frames),),
         workdir="runs/tiny_davis",
-        steps=2400,
+        steps=2000,
         batch_size=2,
         trainable=("llm", "mm_projector", "image_mm_projector", "text_hidden_fcs", "mask_decoder"),
         optimizer=OptimizerConfig(learning_rate=2e-3, warmup=50, schedule="cosine", ema=0.99),
         remat=False,
         log_every=50,
-        save_every=800,
+        save_every=1000,
         evaluation=EvaluationConfig(
-            every=1200, batches=25, files=(FilesConfig(path="data/davis", ids=CLIPS, frames=frames),)
+            every=1000, batches=25, files=(FilesConfig(path="data/davis", ids=CLIPS, frames=frames),)
         ),
     )
