@@ -137,8 +137,8 @@ def test_two_processes_lose_one_start_again_and_save_when_told_to_end(whole, tmp
     command += [f"--config.workdir={tmp_path}", LENGTH]
     launch = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     train_process.wait_for_steps(tmp_path, 3, launch)
-    children = subprocess.run(["pgrep", "-P", str(launch.pid)], capture_output=True, text=True).stdout.split()
-    second = next(pid for pid in children if Path(f"/proc/{pid}/cmdline").read_bytes().endswith(b"--process\x001\x00"))
+    which = ["pgrep", "-P", str(launch.pid), "-f", "--", "--process 1$"]  # the launcher's sleeps come and go
+    second = subprocess.run(which, capture_output=True, text=True, check=True).stdout
     os.kill(int(second), signal.SIGKILL)
     train_process.wait_for_steps(tmp_path, 2, launch)
     launch.terminate()
