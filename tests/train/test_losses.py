@@ -1,5 +1,8 @@
 """Losses against facts 5.3 and appendix A, and sums of micro-batches against the whole batch."""
 
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -87,6 +90,40 @@ def test_cross_entropy_in_chunks(said, monkeypatch, chunk):
     assert not found[1][1][:, 20:].any(), "padding of the vocabulary takes no part"
     of_hidden = jax.grad(lambda h: 3 * ours(h, head))(hidden)  # of the head no gradient is made then
     np.testing.assert_allclose(of_hidden, 3 * found[1][0], rtol=1e-6, atol=1e-8)
+
+
+ON_A_MESH = """
+import jax, jax.numpy as jnp, numpy as np
+jax.config.update("jax_num_cpu_devices", 8)
+from vglamm_jax.sharding import gathered, make_mesh, shardings
+from vglamm_jax.train import losses
+
+losses.CHUNK = 20
+keys = jax.random.split(jax.random.key(0), 3)
+hidden, kernel = jax.random.normal(keys[0], (8, 50, 8)), jax.random.normal(keys[1], (8, 24))
+labels = jnp.where(jnp.arange(50) >= 6 * jnp.arange(8)[:, None], jax.random.randint(keys[2], (8, 50), 0, 24), -100)
+
+def loss(hidden, tree):
+    whole = gathered(tree, cuts={"kernel": (6, 10, 8)})["lm_head"]["kernel"]
+    return losses.cross_entropy(hidden, labels, whole, lambda x, head: x @ head)[0]
+
+tree = {"lm_head": {"kernel": kernel}}
+with jax.default_matmul_precision("highest"):
+    wanted = jax.value_and_grad(loss, argnums=(0, 1))(hidden, tree)
+    for sizes in ((2, 4, 1), (1, 2, 1), (2, 2, 2)):
+        with jax.set_mesh(make_mesh(*sizes, devices=jax.devices()[: np.prod(sizes)])) as mesh:
+            placed = jax.device_put(tree, shardings(tree, jax.sharding.get_mesh()))
+            found = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))(hidden, placed)
+        for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
+            assert np.allclose(a, b, rtol=1e-5, atol=1e-5), (sizes, np.abs(a - b).max())
+        kernel_gradient = found[1][1]["lm_head"]["kernel"]
+        assert kernel_gradient.sharding.spec[0] == "fsdp", kernel_gradient.sharding
+"""
+
+
+def test_on_a_mesh_each_device_sums_over_its_rows():
+    """And a kernel collected in pieces is whole; its gradient goes back in parts. In a process with 8 devices."""
+    subprocess.run([sys.executable, "-c", ON_A_MESH], check=True, timeout=300)
 
 
 def test_no_labels_cost_nothing(said):

@@ -146,7 +146,7 @@ class Mlp(nnx.Module):
 
     def __call__(self, x: jax.Array, dropout: jax.Array | None = None) -> jax.Array:
         if self.fused:
-            gate, up = lora.apply_cut(self.gate_up_proj, x, (self.width, self.width), dropout, keep=False)
+            gate, up = lora.apply_cut(self.gate_up_proj, x, (self.width, self.width), dropout)
         else:
             gate, up = (lora.apply(matrix, x, dropout) for matrix in (self.gate_proj, self.up_proj))
         return lora.apply(self.down_proj, shard(gated(gate, up), BATCH, None, "tensor"), dropout)

@@ -121,12 +121,7 @@ def apply(matrix: nnx.Linear, x: jax.Array, dropout: jax.Array | None = None) ->
 
 
 def apply_cut(
-    matrix: nnx.Linear,
-    x: jax.Array,
-    sizes: Sequence[int],
-    dropout: jax.Array | None = None,
-    width: int | None = None,
-    keep: bool = True,
+    matrix: nnx.Linear, x: jax.Array, sizes: Sequence[int], dropout: jax.Array | None = None, width: int | None = None
 ) -> list[jax.Array]:
     """`apply` on x [B, rows, inputs], cut into pieces of so many columns; with `width` into heads [..., n, width].
 
@@ -143,7 +138,7 @@ def apply_cut(
         y = _product(x, shape(matrix.kernel[...][:, columns]))
         if low is not None:
             y = y + (_product(low, shape(matrix.lora_b[...][:, columns])) * matrix.lora.scale).astype(y.dtype)
-        return checkpoint_name(y, layers.KEPT) if keep else y
+        return checkpoint_name(y, layers.KEPT)
 
     return [piece(slice(end - size, end)) for size, end in zip(sizes, ends)]
 
