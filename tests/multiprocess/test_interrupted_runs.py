@@ -1,7 +1,8 @@
 """Runs that are killed, told to end, moved to other meshes and numbers of processes: they end where one run would.
 
 One uninterrupted run of `vglamm train` is the reference; every other one is a process, too, that is stopped at some
-moment and started again with the same command. VGLAMM_KILLS says how often: twice by default, to stay short.
+moment and started again with the same command. With VGLAMM_LONG_TESTS one run is killed VGLAMM_KILLS times and goes
+on on other devices each time.
 """
 
 import json
@@ -18,7 +19,7 @@ import orbax.checkpoint as ocp
 import pytest
 import tiny_training
 import train_process
-from conftest import ROOT
+from conftest import LONG, ROOT
 
 from vglamm_jax import cli
 
@@ -47,6 +48,18 @@ def assert_same_weights(workdir: Path, whole: dict[str, np.ndarray]) -> None:
     assert found.keys() == whole.keys()
     for name in filter(lambda name: name.startswith("train."), whole):
         np.testing.assert_allclose(found[name], whole[name], **NEAR, err_msg=name)
+
+
+def assert_ends_as(
+    whole_run: Path, whole: dict[str, np.ndarray], workdir: Path, processes: list[subprocess.Popen]
+) -> None:
+    """The last start of a run: it goes on, ends well, and gives the losses and weights of the whole run."""
+    (code, said), *others = [train_process.ended(process) for process in processes]
+    assert code == 0 and all(other == 0 for other, _ in others), said
+    assert "going on from step" in said and "Involuntary full rematerialization" not in said
+    assert_same_weights(workdir, whole)
+    wanted, found = losses(whole_run), losses(workdir)
+    np.testing.assert_allclose([found[step] for step in wanted], list(wanted.values()), rtol=1e-5)
 
 
 def losses(workdir: Path) -> dict[int, float]:
@@ -101,9 +114,7 @@ def test_on_the_same_mesh_it_is_bitwise_the_uninterrupted_run(whole, tmp_path):
     told = train_process.start(tmp_path, LENGTH)
     train_process.wait_for((tmp_path / "config.json").exists, told)  # written when all but the first step is ready
     assert "nothing to save" in told_to_end(told)
-    rng = np.random.default_rng(0)
-    for _ in range(KILLS - 1):
-        kill_at_random(tmp_path, started(tmp_path, (1, 1, "1,1,1")), rng)
+    kill_at_random(tmp_path, started(tmp_path, (1, 1, "1,1,1")), np.random.default_rng(0))
     told = train_process.start(tmp_path, LENGTH)
     train_process.wait_for_steps(tmp_path, 1, told)
     said = told_to_end(told)
@@ -116,21 +127,16 @@ def test_on_the_same_mesh_it_is_bitwise_the_uninterrupted_run(whole, tmp_path):
     assert set(losses(tmp_path)) == set(range(1, STEPS + 1))
 
 
-def test_on_other_meshes_and_numbers_of_processes_it_is_the_same(whole, whole_run, tmp_path):
+@LONG
+def test_killed_again_and_again_on_all_layouts_it_is_the_same(whole, whole_run, tmp_path):
     rng = np.random.default_rng(1)
     for kill in range(KILLS):
         kill_at_random(tmp_path, started(tmp_path, LAYOUTS[kill % len(LAYOUTS)]), rng)
-    last = started(tmp_path, LAYOUTS[KILLS % len(LAYOUTS)])
-    (code, said), *others = [train_process.ended(process) for process in last]
-    assert code == 0 and all(other == 0 for other, _ in others), said
-    assert "going on from step" in said and "Involuntary full rematerialization" not in said
-    assert_same_weights(tmp_path, whole)
-    wanted, found = losses(whole_run), losses(tmp_path)
-    np.testing.assert_allclose([found[step] for step in wanted], list(wanted.values()), rtol=1e-5)
+    assert_ends_as(whole_run, whole, tmp_path, started(tmp_path, LAYOUTS[KILLS % len(LAYOUTS)]))
 
 
-def test_two_processes_lose_one_start_again_and_save_when_told_to_end(whole, tmp_path):
-    """Over gloo, by launch/local_multiprocess.sh, which starts both again when one dies."""
+def test_two_processes_lose_one_start_again_are_told_to_end_and_one_goes_on(whole, whole_run, tmp_path):
+    """Over gloo, by launch/local_multiprocess.sh, which starts both again when one dies; then eight devices of one."""
     env = train_process.environment() | {"PORT": str(train_process.free_port())}
     env["COMMAND"] = " ".join(train_process.COMMAND[:2])
     command = ["bash", str(ROOT / "launch" / "local_multiprocess.sh"), "2", *train_process.COMMAND[2:]]
@@ -145,9 +151,7 @@ def test_two_processes_lose_one_start_again_and_save_when_told_to_end(whole, tmp
     said = launch.communicate(timeout=60)[0]
     assert launch.returncode == 0 and "starting again" in said, said
     assert "told to end: saved step" in said or STEPS in train_process.steps_done(tmp_path), said
-    code, said = train_process.ended(train_process.start(tmp_path, LENGTH))
-    assert code == 0 and "going on from step" in said, said
-    assert_same_weights(tmp_path, whole)
+    assert_ends_as(whole_run, whole, tmp_path, started(tmp_path, (1, 8, "2,2,2")))
 
 
 @pytest.mark.parametrize(
@@ -173,10 +177,12 @@ def test_a_checkpoint_of_another_model_or_data_is_refused_in_one_line(whole_run,
     assert message in said[0]
 
 
-def test_a_full_disk_is_told_in_one_line(tmp_path):
+def test_a_full_disk_is_told_in_one_line(whole_run, tmp_path):
     """A limit on the size of a file stands for the end of the disk: the first checkpoint does not fit."""
     limit = (200_000, 200_000)
-    run = train_process.start(tmp_path, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit))
+    # Compiled by `whole_run`: the cache has room for no more either.
+    run = train_process.start(tmp_path, LENGTH, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit))
     code, said = train_process.ended(run)
     assert code == 1, said
     assert said.splitlines()[-1].startswith(f"error: {tmp_path}/checkpoints: a checkpoint could not be written (File")
+    assert "Traceback" not in said and "never retrieved" not in said

@@ -13,8 +13,6 @@ import contextlib
 import dataclasses
 import errno
 import os
-import threading
-import traceback
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -26,6 +24,7 @@ import orbax.checkpoint as ocp
 from vglamm_jax.config import to_json
 from vglamm_jax.convert.orbax_io import silent
 from vglamm_jax.convert.orbax_store import place
+from vglamm_jax.train.background import told_once
 from vglamm_jax.train.config import TrainConfig
 from vglamm_jax.train.state import State, named, renamed
 
@@ -42,7 +41,7 @@ class Checkpoints:
     """The checkpoints of one run; newest first, so many are kept."""
 
     def __init__(self, cfg: TrainConfig):
-        threading.excepthook = _unless_told_again
+        told_once()
         self.cfg, self.folder = cfg, place(cfg.workdir) / "checkpoints"
         options = ocp.CheckpointManagerOptions(
             max_to_keep=cfg.keep,
@@ -176,10 +175,3 @@ def _same_start(where: Path, cfg: TrainConfig, before: dict[str, Any]) -> None:
 
 def _versions() -> dict[str, str]:
     return {name: version(name) for name in WRITTEN_BY}
-
-
-def _unless_told_again(args: threading.ExceptHookArgs) -> None:
-    """Of threads that die: what Orbax's die of is raised again by `wait`, and said there in one line."""
-    frames = traceback.walk_tb(args.exc_traceback)
-    if not any("orbax" in frame.f_code.co_filename for frame, _ in frames):
-        threading.__excepthook__(args)
