@@ -36,7 +36,7 @@ EXTRAS = {
     "train": ["tensorboardX"],
     "data": ["h5py", "scipy"],  # A2D-Sentences and JHMDB-Sentences are stored in their formats
     "beam": ["apache-beam"],  # vglamm data build on many machines
-    "dev": ["pytest", "pytest-xdist", "ruff", "jax[tpu]", "h5py", "scipy", "tensorboardX"],
+    "dev": ["pytest", "pytest-xdist>=3.7", "ruff", "jax[tpu]", "h5py", "scipy", "tensorboardX"],
     "parity": ["torch>=2.2,<2.14", "peft"],  # what tests compare with
 }
 

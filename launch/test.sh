@@ -7,4 +7,4 @@ case "${PYTHON:-}" in *3.1[2-9]*) EXTRAS=dev ;; esac
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 ruff check .
 ruff format --check .
-exec python -m pytest -n "${VGLAMM_TEST_WORKERS:-2}" "$@"
+exec python -m pytest -n "${VGLAMM_TEST_WORKERS:-2}" --dist loadfile --no-loadscope-reorder "$@"

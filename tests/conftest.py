@@ -32,6 +32,14 @@ def pytest_sessionfinish(session):
         shutil.rmtree(os.environ["VGLAMM_CACHE"], ignore_errors=True)
 
 
+# Each file runs in one worker; those that take minutes begin, so that none is left to one worker at the end.
+FIRST = ("test_interrupted_runs.py", "test_aot.py", "test_parity.py", "test_golden.py")
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.name not in FIRST)
+
+
 # What takes many minutes of both cores each.
 LONG = pytest.mark.skipif(
     "VGLAMM_LONG_TESTS" not in os.environ, reason="runs whole trainings for minutes: VGLAMM_LONG_TESTS=1 includes it"

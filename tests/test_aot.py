@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from conftest import LONG
 
 from vglamm_jax.cli import main
 
@@ -27,41 +28,52 @@ def test_inference_compiles_for_one_chip(tmp_path, capsys):
 TRAINING = ["aot", "train", "--config", "tests/tiny_training.py", "--topology", "v5e:2x2", "--config.remat=dots"]
 
 
+def compiled(folder, *more):
+    """(exit code, what is written as JSON, the program, the table) of compiling the step."""
+    values, program, table = (folder / name for name in ("step.json", "step.txt", "table.md"))
+    code = main([*TRAINING, *more, "--json", str(values), "--hlo", str(program)])
+    assert main(["aot", "table", str(values), "--markdown", str(table)]) == 0
+    return code, json.loads(values.read_text()), program.read_text(), table.read_text()
+
+
 @pytest.fixture(scope="module")
-def trainings(tmp_path_factory):
-    """What compiling the step prints and writes, on one slice and on two."""
-    folder, found = tmp_path_factory.mktemp("aot"), {}
-    for slices, more in ((1, ()), (2, ("--num-slices", "2"))):
-        paths = folder / f"{slices}.json", folder / f"{slices}.txt"
-        code = main([*TRAINING, *more, "--json", str(paths[0]), "--hlo", str(paths[1])])
-        found[slices] = code, json.loads(paths[0].read_text()), paths[1].read_text()
-    assert main(["aot", "table", *(str(folder / f"{n}.json") for n in (1, 2)), "--markdown", str(folder / "t.md")]) == 0
-    return found, (folder / "t.md").read_text()
+def two_slices(tmp_path_factory):
+    return compiled(tmp_path_factory.mktemp("aot"), "--num-slices", "2")
+
+
+def assert_fits(code, values):
+    assert code == 0 and values["complaints"] == []
+    assert 0 < values["arguments"] < values["peak"] < 2**30
+    assert values["costs"]["compute"] > 0 and sum(values["flops"].values()) > 0
 
 
 @pytest.mark.slow
-def test_training_compiles_and_fits(trainings):
-    found, table = trainings
-    for code, values, _ in found.values():
-        assert code == 0 and values["complaints"] == []
-        assert 0 < values["arguments"] < values["peak"] < 2**30
-        assert values["costs"]["compute"] > 0 and sum(values["flops"].values()) > 0
-    assert table.count("\n") == 4 and "2 x v5e:2x2" in table
+def test_training_compiles_and_fits(two_slices):
+    code, values, _, table = two_slices
+    assert_fits(code, values)
+    assert table.count("\n") == 3 and "2 x v5e:2x2" in table
 
 
 @pytest.mark.slow
-def test_only_the_sums_of_gradients_leave_a_slice(trainings):
-    one, two = (trainings[0][slices][1] for slices in (1, 2))
-    assert two["mesh"] == {"data": 2, "fsdp": 4, "tensor": 1}
-    assert {sent["network"] for sent in one["costs"]["collectives"]} == {"ICI"}
-    away = [sent for sent in two["costs"]["collectives"] if sent["network"] == "DCN"]
-    assert away and not any(sent["kind"] == "all-gather" for sent in away)
+def test_only_the_sums_of_gradients_leave_a_slice(two_slices):
+    values = two_slices[1]
+    assert values["mesh"] == {"data": 2, "fsdp": 4, "tensor": 1}
+    sent = {network: [one["kind"] for one in values["costs"]["collectives"] if one["network"] == network]
+            for network in ("ICI", "DCN")}  # fmt: skip
+    assert "all-gather" in sent["ICI"] and sent["DCN"] and "all-gather" not in sent["DCN"]
 
 
 @pytest.mark.slow
-def test_weights_are_gathered_in_bfloat16_and_multiplied_whole(trainings):
-    text = trainings[0][1][2]
+def test_weights_are_gathered_in_bfloat16_and_multiplied_whole(two_slices):
+    text = two_slices[2]
     assert "all-gather" in text and "windowed_dot_general" not in text
+
+
+@LONG
+def test_one_slice_has_no_other_network(tmp_path):
+    code, values, _, _ = compiled(tmp_path)
+    assert_fits(code, values)
+    assert {sent["network"] for sent in values["costs"]["collectives"]} == {"ICI"}
 
 
 def test_slices_need_their_axis(capsys):
