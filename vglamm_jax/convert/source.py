@@ -14,6 +14,7 @@ import numpy as np
 
 from vglamm_jax.config import InternVideo2Config, Sam2Config, VideoGlammConfig
 from vglamm_jax.convert import engine, sizes, tables
+from vglamm_jax.convert.chat_template import template_of
 from vglamm_jax.convert.rows import under
 from vglamm_jax.convert.tables_sam2 import sam2 as sam2_rows
 from vglamm_jax.convert.torch_io import CheckpointError, LazyTensor, Prefixed, Tensors, open_tensors
@@ -157,7 +158,7 @@ def model_config(
         seg_token_id=sizes.setting(said, "seg_token_idx", path),
         stop_ids=_stop_ids(folder, said),
         pad_token_id=said.get("pad_token_id") or 0,
-        template="phi3" if llm.fused else "llama3",
+        template=template_of(folder, llm.fused),
     )
 
 
