@@ -7,6 +7,7 @@ change a config before the model is built, never after.
 
 import dataclasses
 import importlib.util
+import traceback
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
@@ -281,21 +282,31 @@ def load_config(where: str | Path):
 
     Raises:
       FileNotFoundError: no such file; names the configs there are.
-      ValueError: the file has no `get_config`.
+      ValueError: the file has no `get_config`, or fails: where and why.
     """
     name, _, argument = str(where).partition(":")
     path = _find_config(name)
     spec = importlib.util.spec_from_file_location(f"vglamm_config_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    if not hasattr(module, "get_config"):
-        raise ValueError(f"{path} has no function get_config()")
-    return module.get_config(argument) if argument else module.get_config()
+    try:
+        spec.loader.exec_module(module)
+        if hasattr(module, "get_config"):
+            return module.get_config(argument) if argument else module.get_config()
+    except (ValueError, OSError):
+        raise
+    except Exception as error:  # whatever a file of the user's does
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == spec.origin]
+        line = error.lineno if isinstance(error, SyntaxError) else [1, *lines][-1]
+        raise ValueError(f"{path}:{line}: {type(error).__name__}: {error}") from error
+    raise ValueError(f"{path} has no function get_config()")
 
 
 def _find_config(name: str) -> Path:
+    """A bare name is one of the shipped ones first: a file that happens to be called so here does not stand for it."""
     package = Path(__file__).resolve().parent
-    folders = [Path(), package.parent, package.parent / "configs", package, package / "configs"]
+    shipped = [package.parent / "configs", package / "configs"]
+    here = [Path(), package.parent, package]
+    folders = shipped + here if name.isidentifier() else here + shipped
     for folder in folders:
         for path in (folder / name, folder / f"{name}.py"):
             if path.is_file() and path.suffix == ".py":
