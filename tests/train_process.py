@@ -1,4 +1,4 @@
-"""`vglamm train` in a process of its own that compiles little and quickly: the tests start, kill and restart it.
+"""`vglamm train` in a process of its own that compiles little: the tests start, kill and restart it.
 
 python train_process.py --config tests/tiny_training.py --config.workdir=DIR ...
 """
@@ -14,13 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 HERE = Path(__file__).resolve()
-# Code is compiled more than it is run here.
-ENVIRONMENT = {
-    "JAX_PLATFORMS": "cpu",
-    "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
-    "--xla_cpu_use_fusion_emitters=false",
-    "PYTHONUNBUFFERED": "1",
-}
+ENVIRONMENT = {"JAX_PLATFORMS": "cpu", "PYTHONUNBUFFERED": "1"}  # and the flags of conftest.py
 COMMAND = (sys.executable, str(HERE), "--config", str(HERE.with_name("tiny_training.py")))
 
 
