@@ -79,16 +79,18 @@ class Checkpoints:
         """
         step = self.latest()
         where = self.folder / str(step)
+        if step > self.cfg.steps:
+            raise ResumeError(
+                f"{where}: has done {step} steps, steps={self.cfg.steps} is fewer; raise steps, or use another workdir"
+            )
         target = _learnt(jax.tree.map(_shape, state))
-        _same(where, target, self._stored(step))
-        try:
-            with silent():
-                items = {"state": ocp.args.StandardRestore(target)}
-                items |= {"data": ocp.args.JsonRestore(), "meta": ocp.args.JsonRestore()}
-                found = self.manager.restore(step, args=ocp.args.Composite(**items))
-        except Exception as error:  # Orbax raises bare ones
-            reason = " ".join(str(error).split())[:200]
-            raise ResumeError(f"{where}: cannot be read ({reason}); remove it to go on from the one before") from error
+        with _readable(where):
+            stored = self._stored(step)
+        _same(where, target, stored)
+        with _readable(where):
+            items = {"state": ocp.args.StandardRestore(target)}
+            items |= {"data": ocp.args.JsonRestore(), "meta": ocp.args.JsonRestore()}
+            found = self.manager.restore(step, args=ocp.args.Composite(**items))
         if found["data"]["fingerprint"] != fingerprint:
             raise ResumeError(
                 f"{where}: was trained on other data (sources, weights or seed differ); use another workdir, and "
@@ -98,9 +100,9 @@ class Checkpoints:
         return _with_learnt(state, found["state"])
 
     def _stored(self, step: int) -> dict[str, tuple[int, ...]]:
-        with silent():
-            tree = self.manager.item_metadata(step)["state"]
-        leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+        leaves = jax.tree_util.tree_flatten_with_path(self.manager.item_metadata(step)["state"])[0]
+        if not leaves:
+            raise ValueError("the list of its arrays is missing")
         return {"".join(str(key.key) for key in path[-1:]): tuple(leaf.shape) for path, leaf in leaves}
 
     def wait(self) -> None:
@@ -127,6 +129,17 @@ class Checkpoints:
                 f"{self.folder}: a checkpoint could not be written ({reason[:200]}); the ones before it stay: make "
                 "room, and the same command goes on from there"
             ) from error
+
+
+@contextlib.contextmanager
+def _readable(where: Path) -> Iterator[None]:
+    """What goes wrong while a checkpoint is read, as one line."""
+    try:
+        with silent():
+            yield
+    except Exception as error:  # Orbax raises bare ones
+        reason = " ".join(str(error).split())[:200]
+        raise ResumeError(f"{where}: cannot be read ({reason}); remove it to go on from the one before") from error
 
 
 def _learnt(state: State) -> dict[str, Any]:
