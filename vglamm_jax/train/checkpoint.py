@@ -46,7 +46,6 @@ class Checkpoints:
         options = ocp.CheckpointManagerOptions(
             max_to_keep=cfg.keep,
             cleanup_tmp_directories=True,  # of a run that was killed while it wrote
-            save_decision_policy=ocp.checkpoint_managers.FixedIntervalPolicy(cfg.save_every),
         )
         handlers = {"state": ocp.StandardCheckpointHandler(), "data": ocp.JsonCheckpointHandler()}
         handlers["meta"] = ocp.JsonCheckpointHandler()
