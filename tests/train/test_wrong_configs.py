@@ -22,6 +22,11 @@ WRONG = {
     "unknown data": ({"mixture": (Share(names=("mavis",)),)}, "no data set 'mavis'"),
     "files": ({"files": (FilesConfig(path="gone"),)}, "gone: no such file or folder"),
     "weights": ({"start": StartConfig(checkpoint="gone", tokenizer="gone")}, "gone: no such folder"),
+    "saving": ({"save_every": 0}, "save_every=0: must be 1 or more"),
+    "logging": ({"log_every": 0}, "log_every=0: must be 1 or more"),
+    "keeping": ({"keep": 0}, "keep=0: must be 1 or more"),
+    "steps": ({"steps": -1}, "steps=-1: must be 0 or more"),
+    "batches": ({"evaluation": EvaluationConfig(every=5, batches=0)}, "evaluation.batches=0: must be 1 or more"),
     "evaluation": ({"evaluation": EvaluationConfig(every=5)}, "evaluation.mixture and evaluation.files are empty"),
 }
 

@@ -22,6 +22,7 @@ from vglamm_jax.models.videoglamm import VideoGlamm
 from vglamm_jax.train import export, feed, flops, mesh, places, start, trainable
 from vglamm_jax.train import state as states
 from vglamm_jax.train.checkpoint import Checkpoints
+from vglamm_jax.train.checks import check_counts
 from vglamm_jax.train.config import TrainConfig
 from vglamm_jax.train.evaluate import Evaluation, batch_frames
 from vglamm_jax.train.features import IN_STEP, Features, row_bytes, without_pixels
@@ -104,6 +105,7 @@ class Run:
     def __init__(self, cfg: TrainConfig):
         self.cfg = cfg
         # What costs nothing to check: sizes, names, folders.
+        check_counts(cfg)
         places.check(cfg)
         places.check_shared(cfg.workdir)
         self.mesh: Mesh = mesh.make_mesh(cfg.mesh)
@@ -229,6 +231,7 @@ def describe(cfg: TrainConfig) -> str:
     Raises:
       ValueError, OSError: as `train`, for everything but the weights.
     """
+    check_counts(cfg)
     places.check(cfg)
     devices = mesh.make_mesh(cfg.mesh)
     mesh.check_batch(cfg, devices)
