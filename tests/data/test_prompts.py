@@ -92,6 +92,13 @@ def test_placeholders(tokenizer):
     assert not (text_only == PLACEHOLDER_ID).any()
 
 
+def test_a_prompt_that_itself_starts_with_the_bos_token_loses_no_word(tokenizer):
+    """ChatML's does for a tokenizer whose BOS is <|im_start|>, as SmolLM2's."""
+    ids = prompts.encode(f"{tokenizer.bos_token}A<image>B C", tokenizer)
+    after_picture = ids[np.flatnonzero(ids == PLACEHOLDER_ID)[0] + 1 :]
+    np.testing.assert_array_equal(after_picture, tokenizer("B C", add_special_tokens=False).input_ids)
+
+
 def test_marker_moves_to_the_front_of_its_turn():
     text = prompts.render([Turn("user", "Look at <video> here")], frames=2)
     assert "<|user|>\n<image><image>\nLook at  here<|end|>" in text

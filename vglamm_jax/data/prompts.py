@@ -100,11 +100,11 @@ def encode(text: str, tokenizer) -> np.ndarray:
     """Text -> int64 [L]; each `<image>` is one -200, and only the first chunk keeps its BOS (facts 4.3)."""
     first, *others = text.split(PLACEHOLDER)
     ids = list(tokenizer(first).input_ids)
-    starts_with_bos = bool(ids) and ids[0] == tokenizer.bos_token_id
+    adds_bos = tokenizer("").input_ids[:1] == [tokenizer.bos_token_id]
     for chunk in others:
         ids.append(PLACEHOLDER_ID)
         if chunk:
-            ids += tokenizer(chunk).input_ids[starts_with_bos:]
+            ids += tokenizer(chunk).input_ids[adds_bos:]
     return np.array(ids, np.int64)
 
 
