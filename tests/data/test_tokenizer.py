@@ -46,6 +46,13 @@ def test_decode_inverts_encode(tiny, text):
     assert tok.decode(tiny, tiny(text, add_special_tokens=False).input_ids) == text
 
 
+@pytest.mark.parametrize("unknown", [-1, 600, 1 << 40])
+def test_ids_beyond_the_vocabulary_have_no_text(tiny, unknown):
+    first, *others = tiny("A dog [SEG] walks.", add_special_tokens=False).input_ids
+    assert tok.decode(tiny, [unknown, first, unknown, *others, unknown]) == "A dog [SEG] walks."
+    assert tok.decode(tiny, [unknown], spaced=True) == ""
+
+
 def random_texts(count, alphabet="abc XYZ  .,\n\t'\"/pé你🙂Где 0123▁"):
     rng = random.Random(0)
     return ["".join(rng.choice(alphabet) for _ in range(rng.randint(1, 30))) for _ in range(count)]

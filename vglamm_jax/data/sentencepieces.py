@@ -67,13 +67,16 @@ class SentencePieceTokenizer:
         return Encoding(ids)
 
     def decode(self, ids: Sequence[int], skip_special_tokens: bool = False, spaced: bool = False) -> str:
-        """Text of ids, spaces where the pieces say; `spaced`: also around added tokens, as the original prints."""
+        """Text of ids, spaces where the pieces say; `spaced`: also around added tokens, as the original prints.
+
+        Ids without a token have no text: a model's table may be longer than its vocabulary (Phi-3's has 32064 rows).
+        """
         runs: list[list[int]] = [[]]
         parts: list[str] = []
         for i in map(int, ids):
             token = self._added.get(i)
             if token is None:
-                runs[-1].append(i)
+                runs[-1] += [i] if 0 <= i < self._pieces.get_piece_size() else []
                 continue
             parts.append(self._piece_text(runs[-1]))
             parts.append("" if skip_special_tokens and token.special else token.content)
