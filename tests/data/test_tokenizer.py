@@ -84,6 +84,16 @@ def test_seg_is_added_where_missing(tiny_folder, tmp_path):
     assert tok.load_tokenizer(folder)("x[SEG]").input_ids[-1] == 511
 
 
+def test_a_folder_without_added_tokens(tiny_folder, tmp_path):
+    folder = shutil.copytree(tiny_folder, tmp_path / "bare")
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    bare = {"add_bos_token": False} | {name: settings[name] for name in ("unk_token", "eos_token")}
+    (folder / "tokenizer_config.json").write_text(json.dumps(bare))
+    (folder / "added_tokens.json").unlink()
+    tokenizer = tok.load_tokenizer(folder)
+    assert tokenizer("x[SEG]").input_ids[-1] == len(tokenizer) - 1 == 500
+
+
 def test_tokenizer_json_folder(tmp_path):
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 

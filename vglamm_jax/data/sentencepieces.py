@@ -58,7 +58,7 @@ class SentencePieceTokenizer:
         return self.convert_tokens_to_ids(self.pad_token)
 
     def __len__(self) -> int:
-        return max(self._pieces.get_piece_size(), *(i + 1 for i in self._added))
+        return max([self._pieces.get_piece_size(), *(i + 1 for i in self._added)])
 
     def __call__(self, text: str, add_special_tokens: bool = True) -> Encoding:
         ids = self._encode(text)
