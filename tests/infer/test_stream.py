@@ -1,5 +1,7 @@
 """Streamed text never shows a marker or a broken character, and adds up to the answer's text."""
 
+import random
+
 import pytest
 
 from vglamm_jax.infer.phrases import read
@@ -25,3 +27,33 @@ def test_half_a_character_waits():
     for byte in "é!".encode():
         stream.add([byte])
     assert pieces == ["é", "!"]
+
+
+WRITTEN = (
+    *" \n,;:.!?<[]aSE|é🐕，\u00a0",
+    *("a dog", "[SEG]", " [SEG]", "<p>", "</p>", "<|end|>", "<|", "|>", "</s>", "<unk>", "[SEG", "<pa", " " * 40),
+    "< " * 40,
+)
+
+
+@pytest.mark.parametrize("longest", [1, 3, 12])
+def test_whatever_is_written_and_wherever_it_is_cut(longest):
+    for seed in range(500):
+        rng = random.Random(seed)
+        raw = "".join(rng.choices(WRITTEN, k=12))
+        data, pieces = list(raw.encode()), []
+        stream = TextStream(lambda ids: bytes(ids).decode("utf-8", "replace"), pieces.append)
+        while data:
+            size = rng.randint(1, longest)
+            stream.add(data[:size])
+            del data[:size]
+        stream.finish()
+        assert "".join(pieces) == read(raw).text, raw
+
+
+def test_a_comma_that_was_taken_back_ends_nothing():
+    pieces = []
+    stream = TextStream("".join, pieces.append)
+    for part in ("Sure,", " [SEG]", ".", " The dog", " runs."):
+        stream.add([part])
+    assert pieces == ["Sure", ".", " The dog", " runs."]

@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 
 from vglamm_jax.infer.phrases import read
 
-# What may still become a marker, a character or nothing: an open < or [, a byte of a longer character, spaces.
-_UNFINISHED = re.compile(r"(<[^<>]{0,15}|\[[A-Z]{0,4}|\ufffd+|\s+)+$")
+_HALF_CHARACTER = "\ufffd"
+_HALF_MARKER = re.compile(r"(?:<\|[^|<>\s]*\|?|</?[ps]?|<u(?:nk?)?|<pad?|\[(?:S(?:EG?)?)?)\Z")
+_TAKEN_BACK_BEFORE_A_STOP = re.compile(r"[,;:]\Z")  # "Sure, [SEG]." reads "Sure."
 
 
 class TextStream:
@@ -15,18 +16,23 @@ class TextStream:
     def __init__(self, decode: Callable[[Sequence[int]], str], emit: Callable[[str], None]):
         self._decode, self._emit = decode, emit
         self._ids: list[int] = []
-        self._shown = ""
+        self._shown = 0  # characters
 
     def add(self, ids: Sequence[int]) -> None:
         self._ids.extend(ids)
-        self._show(_UNFINISHED.sub("", self._decode(self._ids)))
+        self._show(settled(self._decode(self._ids)))
 
     def finish(self) -> None:
         """Shows what was held back."""
-        self._show(self._decode(self._ids))
+        self._show(read(self._decode(self._ids)).text)
 
-    def _show(self, raw: str) -> None:
-        text = read(raw).text
-        if text.startswith(self._shown) and len(text) > len(self._shown):
-            self._emit(text[len(self._shown) :])
-            self._shown = text
+    def _show(self, text: str) -> None:
+        if len(text) > self._shown:
+            self._emit(text[self._shown :])
+            self._shown = len(text)
+
+
+def settled(raw: str) -> str:
+    """The beginning of the text that no continuation of `raw` can change."""
+    whole = _HALF_MARKER.sub("", raw.rstrip(_HALF_CHARACTER))
+    return _TAKEN_BACK_BEFORE_A_STOP.sub("", read(whole).text)
