@@ -91,6 +91,13 @@ def test_streamed_text_is_the_answer(clip, model):
     assert "".join(pieces) == answer.text and len(pieces) > 1
 
 
+def test_a_seg_that_is_spelled_out_is_words(model):
+    seg = model.cfg.seg_token_id
+    spelled = [model.tokenizer.convert_tokens_to_ids(f"<0x{byte:02X}>") for byte in b"[SEG]"]
+    dog = model.tokenizer("A dog", add_special_tokens=False).input_ids
+    assert model.raw_text([*dog, seg, *dog, *spelled, seg]) == "A dog[SEG] A dog[ SEG ][SEG]"
+
+
 def test_an_image_is_one_frame(model, tmp_path):
     cv2.imwrite(str(tmp_path / "picture.png"), np.full((40, 50, 3), 90, np.uint8))
     answer = model.ask(tmp_path / "picture.png", PROMPT, max_new_tokens=3)

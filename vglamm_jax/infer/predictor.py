@@ -131,11 +131,17 @@ class Predictor:
         pieces, piece = [], []
         for token in [*ids, self.cfg.seg_token_id]:
             if token == self.cfg.seg_token_id:
-                pieces.append(decode(self.tokenizer, piece).replace(SEG, "[ SEG ]"))
+                pieces.append(self._words(piece, after_seg=bool(pieces)).replace(SEG, "[ SEG ]"))
                 piece = []
             else:
                 piece.append(token)
         return SEG.join(pieces)
+
+    def _words(self, ids: list[int], after_seg: bool) -> str:
+        """What ids without [SEG] say; alone they would lose the space that stands between them and a [SEG]."""
+        if not after_seg:
+            return decode(self.tokenizer, ids)
+        return decode(self.tokenizer, [self.cfg.seg_token_id, *ids]).removeprefix(SEG)
 
     def see(self, video: Video, indices: np.ndarray, report: Progress) -> jax.Array:
         """The visual rows of a video or image, [1, rows, width]."""
