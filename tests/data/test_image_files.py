@@ -107,6 +107,27 @@ def test_animated_picture(tmp_path, frames, suffix):
     np.testing.assert_array_equal(next(video.frames([2])), frames[2])
 
 
+@pytest.mark.parametrize("suffix", ["webp", "png"])
+def test_animated_picture_is_upright(tmp_path, frames, suffix):
+    path = tmp_path / f"x.{suffix}"
+    images = [Image.fromarray(frame) for frame in frames[:3]]
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    images[0].save(path, save_all=True, append_images=images[1:], lossless=True, exif=exif)
+    video = open_video(path)
+    assert video.size == (53, 37)
+    np.testing.assert_array_equal(list(video.frames()), [np.rot90(frame, -1) for frame in frames[:3]])
+
+
+@pytest.mark.parametrize(("name", "form"), [("phone.jpg", "MPO"), ("pages.tif", "TIFF")])
+def test_a_photo_with_another_picture_behind_it_is_one_picture(tmp_path, frames, name, form):
+    preview = Image.fromarray(frames[1]).resize((20, 10))
+    Image.fromarray(frames[0]).save(tmp_path / name, format=form, save_all=True, append_images=[preview])
+    video = open_video(tmp_path / name)
+    assert (video.kind, len(video), video.size) == ("image", 1, (37, 53))
+    assert np.abs(next(video.frames()).astype(int) - frames[0]).mean() < 8
+
+
 def test_gif_keeps_its_times_and_shows_transparency_over_white(tmp_path):
     images = []
     for column in (2, 6, 10):

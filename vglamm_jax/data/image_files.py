@@ -25,6 +25,7 @@ _EXIF_TURNS = {  # what makes a picture of that orientation upright
     7: lambda x: x.swapaxes(0, 1)[::-1, ::-1],
     8: lambda x: np.rot90(x),
 }
+_ANIMATIONS = ("GIF", "PNG", "WEBP")  # others keep previews (a phone's JPEG) or pages (TIFF) behind the picture
 _PILLOW_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
@@ -41,10 +42,11 @@ class ImageFiles(Video):
 
 @dataclasses.dataclass(kw_only=True, eq=False)
 class AnimatedImage(Video):
-    """An animated picture, composed by Pillow; `timestamps` come from its frame durations."""
+    """An animated picture, composed by Pillow, upright by EXIF; `timestamps` come from its frame durations."""
 
     def _decode(self, indices: np.ndarray) -> Iterator[np.ndarray]:
         with Image.open(self.path) as image:
+            turn = _EXIF_TURNS[_exif_orientation(image)]
             for i in indices:
                 try:
                     image.seek(int(i))
@@ -53,7 +55,7 @@ class AnimatedImage(Video):
                     raise VideoError(
                         f"{self.path}: frame {i} of {len(self)} cannot be decoded ({error}); copy the file again"
                     ) from error
-                yield over_white(frame)
+                yield np.ascontiguousarray(turn(over_white(frame)))
 
 
 def natural_key(path: Path) -> list:
@@ -82,7 +84,7 @@ def open_folder(folder: Path, fps: float = FOLDER_FPS) -> ImageFiles:
 
 
 def open_image(path: Path) -> Video:
-    """A single picture (kind "image"), or every frame of an animated one.
+    """A single picture (kind "image"; the first if the file holds several), or every frame of an animated one.
 
     Raises:
         VideoError: it cannot be decoded.
@@ -153,7 +155,7 @@ def _durations(path: Path) -> list[float]:
     """Seconds each frame of a picture is shown; players show a frame without duration for 0.1 s."""
     try:
         with Image.open(path) as image:
-            count = getattr(image, "n_frames", 1) if getattr(image, "is_animated", False) else 1
+            count = image.n_frames if image.format in _ANIMATIONS else 1
             durations = []
             for i in range(count):
                 image.seek(i)
