@@ -188,6 +188,25 @@ def test_a_stream_without_time_stamps(tmp_path):
     np.testing.assert_array_equal(next(video.frames([7])), decoded[7])
 
 
+@pytest.mark.parametrize(
+    ("name", "codec", "pix_fmt", "kind"),
+    [
+        ("x.gif", "gif", "rgb8", "image"),
+        ("x.avif", "libsvtav1", "yuv420p", "image"),
+        ("x.jfif", "mjpeg", "yuvj420p", "image"),
+        ("x.mp4", "libx264", "yuv420p", "video"),
+    ],
+)
+def test_one_frame_is_an_image_where_the_format_is_one_of_pictures(tmp_path, name, codec, pix_fmt, kind):
+    if codec not in av.codecs_available:
+        pytest.skip(f"this build of PyAV cannot encode {codec}")
+    path = tmp_path / name
+    still = encode(tmp_path / "x.jpg" if name == "x.jfif" else path, moving(1), codec, pix_fmt).rename(path)
+    video = open_video(still)
+    assert (video.kind, len(video), video.size) == (kind, 1, (48, 64))
+    assert np.abs(next(video.frames()).astype(int) - moving(1)[0]).mean() < 25
+
+
 def test_alpha_is_shown_over_white(tmp_path):
     frame = np.zeros((16, 16, 4), np.uint8)
     frame[:8] = (200, 10, 10, 255)

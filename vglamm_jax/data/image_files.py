@@ -12,7 +12,7 @@ from PIL import Image
 
 from vglamm_jax.data.media import Video, VideoError, over_white
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".apng", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 FOLDER_FPS = 30.0
 _EXIF_ORIENTATION = 0x0112
 _EXIF_TURNS = {  # what makes a picture of that orientation upright

@@ -12,6 +12,7 @@ from av.sidedata.sidedata import Type as SideData
 
 from vglamm_jax.data.media import Video, VideoError, over_white
 
+STILL_BRANDS = ("avif", "heic", "heix", "mif1")
 SEEK_AHEAD = 8  # frames worth decoding rather than seeking, which throws away what the decoder has in flight
 
 
@@ -118,7 +119,7 @@ class _Decoder:
 
 
 def open_video_file(path: Path, allow_truncated: bool = False) -> VideoFile:
-    """Indexes a file and decodes its first frame, which tells size and rotation.
+    """Indexes a file and decodes its first frame, which tells size and rotation; a GIF or AVIF of one is an image.
 
     Raises:
         VideoError: no video, no frame, damaged or cut short (the last only without `allow_truncated`).
@@ -130,6 +131,7 @@ def open_video_file(path: Path, allow_truncated: bool = False) -> VideoFile:
         if index.missing > 0 and not allow_truncated:
             raise _cut_short(path, index.count, index.count + index.missing)
         first = _rewound(container, stream) or _first_frame(path)
+        still = index.count == 1 and _holds_pictures(container)
     rate = _rate(index, time_base, header_rate)
     times = np.arange(index.count) / rate if index.ticks is None else (index.ticks - index.ticks[0]) * time_base
     orientation = orientation_of(first)
@@ -140,6 +142,7 @@ def open_video_file(path: Path, allow_truncated: bool = False) -> VideoFile:
         fps=rate,
         timestamps=times,
         index=index,
+        kind="image" if still else "video",
         orientation=orientation,
         allow_truncated=allow_truncated,
     )
@@ -187,6 +190,12 @@ def _video_stream(path: Path, container):
     if stream is None:
         raise VideoError(f"{path}: has no video stream; give a file with pictures")
     return stream
+
+
+def _holds_pictures(container) -> bool:
+    """Whether its format is one of pictures, which a film of a single frame is not."""
+    name = container.format.name
+    return name in ("gif", "image2") or name.endswith("_pipe") or container.metadata.get("major_brand") in STILL_BRANDS
 
 
 def _scan(path: Path, container, stream) -> Index:
