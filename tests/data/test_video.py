@@ -238,6 +238,7 @@ def test_a_file_with_sound_first(tmp_path):
     ("name", "content", "message"),
     [
         ("text.mp4", b"hello, this is text\n" * 99, "not a readable video"),
+        ("notes.txt", b"hello, this is text\n" * 99, "not a readable video but text"),
         ("empty.mp4", b"", "the file is empty"),
     ],
 )

@@ -12,6 +12,7 @@ from av.sidedata.sidedata import Type as SideData
 
 from vglamm_jax.data.media import Video, VideoError, over_white
 
+TEXT_ART = ("tty", "bin", "xbin", "adf", "idf")  # FFmpeg's names for letters it would draw on a screen
 STILL_BRANDS = ("avif", "heic", "heix", "mif1")
 SEEK_AHEAD = 8  # frames worth decoding rather than seeking, which throws away what the decoder has in flight
 
@@ -122,7 +123,7 @@ def open_video_file(path: Path, allow_truncated: bool = False) -> VideoFile:
     """Indexes a file and decodes its first frame, which tells size and rotation; a GIF or AVIF of one is an image.
 
     Raises:
-        VideoError: no video, no frame, damaged or cut short (the last only without `allow_truncated`).
+        VideoError: no video, text, no frame, damaged or cut short (the last only without `allow_truncated`).
     """
     with _open(path) as container:
         stream = _video_stream(path, container)
@@ -186,6 +187,8 @@ def _open(path: Path):
 
 
 def _video_stream(path: Path, container):
+    if container.format.name in TEXT_ART:
+        raise VideoError(f"{path}: not a readable video but text; give a video, a picture or a folder of pictures")
     stream = container.streams.best("video")
     if stream is None:
         raise VideoError(f"{path}: has no video stream; give a file with pictures")
