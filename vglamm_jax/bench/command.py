@@ -29,7 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     weights = parser.add_argument_group("convert")
     weights.add_argument("--full", action="store_true", help="the published model: 5.4e9 parameters, 55 GB of disk")
     weights.add_argument("--format", choices=("safetensors", "bin"), default="safetensors", help="of the checkpoint")
-    weights.add_argument("--folder", type=Path, default=Path("bench-convert"), help="where to work; emptied at the end")
+    weights.add_argument(
+        "--folder",
+        type=Path,
+        default=Path(),
+        help="on the disk to measure (default: here); the work is in a new folder inside it, removed at the end",
+    )
 
 
 def main(args: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import zlib
 from collections.abc import Callable, Iterable
@@ -54,7 +55,10 @@ def cells(row: Row) -> Iterable[str]:
 
 
 def run(config: str, folder: Path, kind: torch_export.Format, report: Callable[[Row], None]) -> list[Row]:
-    """Makes the checkpoint in `folder`, copies it, converts it to Orbax and back, and compares; removes all again."""
+    """Makes a checkpoint, copies it, converts it to Orbax and back, and compares.
+
+    All of that in a new folder inside `folder`, which is removed at the end; nothing else in `folder` is touched.
+    """
     cfg = load_config(config)
     rows: list[Row] = []
 
@@ -65,8 +69,8 @@ def run(config: str, folder: Path, kind: torch_export.Format, report: Callable[[
     made = synthetic(cfg)
     require_space(folder, ROOM * made.nbytes)
     folder.mkdir(parents=True, exist_ok=True)
-    source, copy, orbax, back = (folder / name for name in ("source", "copy", "orbax", "back"))
-    try:
+    with tempfile.TemporaryDirectory(prefix="bench-convert-", dir=folder) as work:
+        source, copy, orbax, back = (Path(work) / name for name in ("source", "copy", "orbax", "back"))
         began = time.perf_counter()
         torch_export.export(made, source, kind, shard_bytes=int(5e9), progress=None)
         _sync()
@@ -81,9 +85,6 @@ def run(config: str, folder: Path, kind: torch_export.Format, report: Callable[[
         add(f"Orbax to {to}", size(back), seconds, base, peak)
         seconds, peak = _timed([*_vglamm(), "convert", "--verify", str(source), str(back), "--quiet"])
         add("--verify: every tensor equal", 2 * made.nbytes, seconds, base, peak)
-    finally:
-        for path in (source, copy, orbax, back):
-            shutil.rmtree(path, ignore_errors=True)
     return rows
 
 
