@@ -112,6 +112,19 @@ def test_data_that_has_moved_is_the_same_stream():
     assert mixture.fingerprint([here], 0) == mixture.fingerprint([there], 0) != mixture.fingerprint([other], 0)
 
 
+def test_data_that_has_changed_under_its_name_has_other_contents():
+    ours = example()[0]
+    turns = tuple(dataclasses.replace(turn, answer="Something else.") for turn in ours.turns)
+    edited = dataclasses.replace(ours, turns=turns)
+    here, moved, other = (
+        mixture.identity([Part(InMemory(folder, [one, BadRecord("own", "torn", "cut")], folder)), PARTS[0]], 0)
+        for folder, one in (("here", ours), ("there", ours), ("here", edited))
+    )
+    assert here["fingerprint"] == moved["fingerprint"] == other["fingerprint"]
+    (was, made), (now, _), (changed, _) = (one["contents"] for one in (here, moved, other))
+    assert was[1] == now[1] != changed[1] and made == [repr(PARTS[0].source), None]
+
+
 def test_many_bad_records_of_a_source_are_counted_and_a_few_are_named(caplog):
     bad = BadRecords()
     bad.add(BadRecord("worn", str(i % 40), "torn") for i in range(80))

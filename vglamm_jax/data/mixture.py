@@ -7,6 +7,7 @@ every row stands at the same place of the batch.
 
 import dataclasses
 import functools
+import json
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ import grain
 import numpy as np
 
 from vglamm_jax.data.frames import FrameRule
-from vglamm_jax.data.schema import BadRecord, Example
+from vglamm_jax.data.schema import BadRecord, Example, to_dict
 
 WINDOW = 1024  # draws in which each source has its share, in random order
 ENDLESS = 2**40
@@ -28,7 +29,8 @@ class Source(Protocol):
 
     `source[i]` gives an example, whose pictures are read from `source.root` if there is one (`open_media`); or a pair
     (example, frames uint8 [T, H, W, 3]) for those that live in memory; or a `BadRecord` in its place, or raises one.
-    Where its repr names a folder, a method `identity` says what it holds wherever that lies.
+    Where its repr names a folder, a method `identity` says what it is wherever that lies, and a method `contents` gives
+    a digest of what it holds.
     """
 
     def __len__(self) -> int: ...
@@ -51,11 +53,22 @@ class InMemory:
         ids = "\n".join(f"{example.source} {example.id}" for example in examples)
         return f"InMemory({len(self)} records, {zlib.crc32(ids.encode()):08x})"
 
+    def contents(self) -> str:
+        found = (self[i] for i in range(len(self)))
+        return f"{functools.reduce(lambda crc, one: zlib.crc32(_written(one), crc), found, 0):08x}"
+
     def __len__(self) -> int:
         return len(self.records)
 
     def __getitem__(self, index: int) -> Example | BadRecord:
         return self.records[index]
+
+
+def _written(found: Example | BadRecord | tuple[Example, np.ndarray]) -> bytes:
+    if isinstance(found, BadRecord):
+        return f"{found.source} {found.id}".encode()
+    example = found[0] if isinstance(found, tuple) else found
+    return json.dumps(to_dict(example), sort_keys=True).encode()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,6 +192,19 @@ def iterate(dataset: grain.MapDataset, step: int, threads: int, ahead: int) -> I
 
 def _seed(seed: int, stream: int) -> int:
     return int(np.random.SeedSequence([seed, stream, _STREAM]).generate_state(1)[0])
+
+
+def identity(parts: Sequence[Part], seed: int) -> dict[str, Any]:
+    """What a checkpoint keeps to know the stream again, as JSON has it.
+
+    fingerprint: see there. contents: for each part the repr of its source and a digest of what it holds, or None.
+    """
+    contents = [[repr(part.source), _contents(part.source)] for part in parts]
+    return {"fingerprint": fingerprint(parts, seed), "contents": contents}
+
+
+def _contents(source: Source) -> str | None:
+    return source.contents() if hasattr(source, "contents") else None
 
 
 def fingerprint(parts: Sequence[Part], seed: int) -> int:

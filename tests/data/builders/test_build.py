@@ -87,6 +87,9 @@ def test_a_finished_build_is_kept_until_it_is_to_be_replaced(tmp_path):
     image_sets.llava_instruct(tmp_path)
     out = tmp_path / "out"
     first = build("llava_instruct", tmp_path, out)
+    before = BuiltSource(out, "llava_instruct").contents()
+    build("llava_instruct", tmp_path, tmp_path / "elsewhere")
+    assert BuiltSource(tmp_path / "elsewhere", "llava_instruct").contents() == before
     file = tmp_path / "llava_dataset/llava_instruct_150k.json"
     file.write_text(json.dumps(json.loads(file.read_text())[:1]))
     again = build("llava_instruct", tmp_path, out)
@@ -97,6 +100,7 @@ def test_a_finished_build_is_kept_until_it_is_to_be_replaced(tmp_path):
     assert (
         build("llava_instruct", tmp_path, out, overwrite=True).examples == 1 == len(BuiltSource(out, "llava_instruct"))
     )
+    assert BuiltSource(out, "llava_instruct").contents() != before
 
 
 def test_an_interrupted_build_leaves_nothing_that_looks_whole(tmp_path):

@@ -1,12 +1,18 @@
 """Examples of a built data set by number, as grain wants them."""
 
+import json
 import os
+import zlib
+from pathlib import Path
 from typing import SupportsIndex
 
 from vglamm_jax.data.builders.build import directory_of
 from vglamm_jax.data.builders.report import read_report
 from vglamm_jax.data.builders.stored import restored
+from vglamm_jax.data.glimpse import glimpse
 from vglamm_jax.data.schema import Example
+
+PIECES = 16  # of each file with examples are looked at
 
 
 class BuiltSource:
@@ -43,6 +49,12 @@ class BuiltSource:
 
     def identity(self) -> str:
         return f"BuiltSource({self.name!r}, {self.split!r}, {len(self)} examples)"
+
+    def contents(self) -> str:
+        """A digest of what was asked for and of the files that were written; the same wherever they lie."""
+        shards = sorted(Path(self.directory).glob("*.array_record*"))
+        said = [read_report(self.directory).asked, [[shard.name, glimpse(shard, PIECES)] for shard in shards]]
+        return f"{zlib.crc32(json.dumps(said).encode()):08x}"
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_records": None}
