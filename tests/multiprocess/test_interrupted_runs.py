@@ -159,7 +159,7 @@ def test_two_processes_lose_one_start_again_are_told_to_end_and_one_goes_on(whol
     [
         ("model.llm.lora.rank=2", "lora_b is [2, 4, 96], here [2, 2, 96]"),
         ("trainable=lora", "is not part of this run"),
-        ("data.seed=1", "was trained on other data"),
+        ("data.seed=1", "was trained with data.seed=0, here 1"),
     ],
 )
 def test_a_checkpoint_of_another_model_or_data_is_refused_in_one_line(whole_run, change, message, capsys):

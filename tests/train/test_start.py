@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -18,7 +19,7 @@ from vglamm_jax.convert.engine import leaves
 from vglamm_jax.convert.load import load
 from vglamm_jax.convert.orbax_read import describe
 from vglamm_jax.convert.torch_io import CheckpointError, open_tensors
-from vglamm_jax.train import loop, mesh, start
+from vglamm_jax.train import begun_with, loop, mesh, start
 from vglamm_jax.train.config import MeshConfig, StartConfig
 
 
@@ -74,6 +75,22 @@ def test_what_does_not_fit_is_one_line(began, tmp_path):
         refused(other, "does not fit this model: ")
     cfg.start.parts = (str(tmp_path),)
     refused(cfg, "holds no vglamm.json")
+
+
+def test_weights_without_a_manifest_are_known_by_their_files(tmp_path, began):
+    """Those of a release in the original's layout; its towers lie beside it."""
+
+    def digests(folder):
+        cfg = export_process.config(folder, tmp_path)
+        return begun_with.digests(cfg)
+
+    shutil.copytree(began[0], tmp_path / "copy")
+    before = digests(tmp_path / "copy")
+    assert before == digests(began[0]) and before["internvideo2"] is not None
+    with (tmp_path / "copy" / "internvideo2.safetensors").open("r+b") as file:
+        file.seek(-8, 2)
+        file.write(b"replaced")
+    assert {field for field, found in digests(tmp_path / "copy").items() if found != before[field]} == {"internvideo2"}
 
 
 def test_lora_must_be_the_same(began, tmp_path):

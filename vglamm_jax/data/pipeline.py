@@ -11,8 +11,9 @@ the replacement does not depend on who prepares it.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -202,6 +203,7 @@ class Batches(Iterator[Batch]):
 
     Attributes:
         step: number of the next batch; the whole state.
+        identity: what tells this stream from another one, see `mixture.identity`.
         bad: the account of the records passed over in the batches given out.
     """
 
@@ -236,10 +238,13 @@ class Batches(Iterator[Batch]):
         prepare = Prepare(parts, cfg, data, tokenizer)
         stream = mixture.draws(parts, data.seed)
         self.dataset = mixture.batches(stream, prepare, prepare.collate, batch_size, process, processes, rows)
-        self.data, self.pad_id, self.agree = data, cfg.pad_token_id, agree
-        self.fingerprint = mixture.fingerprint(parts, data.seed)
+        self.parts, self.data, self.pad_id, self.agree = list(parts), data, cfg.pad_token_id, agree
         self.bad = BadRecords()
         self.seek(step)
+
+    @functools.cached_property
+    def identity(self) -> dict[str, Any]:
+        return mixture.identity(self.parts, self.data.seed)
 
     def seek(self, step: int) -> None:
         """Goes on with batch `step`."""

@@ -3,8 +3,8 @@
     workdir/checkpoints/<step>/
       state   step, train, opt and ema by name (`state.named`); frozen weights are not there, they are where they
               came from, so that a checkpoint of a LoRA run stays small
-      data    {"step": n, "fingerprint": ...}: all there is to know of the stream
-      meta    the config and the versions of what wrote it
+      data    {"step": n, "fingerprint": ..., "contents": ...}: all there is to know of the stream
+      meta    the config, digests of the weights it began with, and the versions of what wrote it
 
 Arrays are restored to where `sharding.RULES` puts them now: the mesh and the number of processes may have changed.
 """
@@ -13,7 +13,7 @@ import contextlib
 import dataclasses
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,17 +24,15 @@ import orbax.checkpoint as ocp
 from vglamm_jax.config import to_json
 from vglamm_jax.convert.orbax_io import silent
 from vglamm_jax.convert.orbax_store import place
+from vglamm_jax.train import begun_with, same_run
 from vglamm_jax.train.background import told_once
 from vglamm_jax.train.config import TrainConfig
+from vglamm_jax.train.same_run import ResumeError
 from vglamm_jax.train.state import State, named, renamed
 
 LEARNT = ("step", "train", "opt", "ema")
 REASONS = tuple(map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)))
 WRITTEN_BY = ("vglamm_jax", "jax", "flax", "optax", "orbax-checkpoint", "grain")
-
-
-class ResumeError(ValueError):
-    """A checkpoint that this run cannot go on from; the message says why and what to do."""
 
 
 class Checkpoints:
@@ -43,6 +41,7 @@ class Checkpoints:
     def __init__(self, cfg: TrainConfig):
         told_once()
         self.cfg, self.folder = cfg, place(cfg.workdir) / "checkpoints"
+        self.start = begun_with.digests(cfg)
         options = ocp.CheckpointManagerOptions(
             max_to_keep=cfg.keep,
             cleanup_tmp_directories=True,  # of a run that was killed while it wrote
@@ -58,44 +57,41 @@ class Checkpoints:
         """Whether a checkpoint should be written now: at every multiple of `save_every`, once."""
         return step > 0 and step % self.cfg.save_every == 0 and step != self.latest()
 
-    def save(self, step: int, state: State, fingerprint: int) -> None:
-        """Begins to write; the arrays are copied before this returns, so that the next step may reuse them."""
+    def save(self, step: int, state: State, data: Mapping[str, Any]) -> None:
+        """Begins to write; the arrays are copied before this returns, so that the next step may reuse them.
+
+        `data`: what the stream is known by, `pipeline.Batches.identity`.
+        """
         if step == self.latest():
             return
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(_learnt(state)),
-            data=ocp.args.JsonSave({"step": step, "fingerprint": fingerprint}),
-            meta=ocp.args.JsonSave({"config": to_json(self.cfg), "versions": _versions()}),
+            data=ocp.args.JsonSave({"step": step} | data),
+            meta=ocp.args.JsonSave({"config": to_json(self.cfg), "start": self.start, "versions": _versions()}),
         )
         with silent(), self._one_line():
             self.manager.save(step, args=items, force=True)
 
-    def restore(self, state: State, fingerprint: int) -> State:
-        """The newest checkpoint in the places of `state`, whose arrays are given up.
+    def restore(self, state: State, data: Mapping[str, Any]) -> State:
+        """The newest checkpoint in the places of `state`, whose arrays are given up; `data` as in `save`.
 
         Raises:
-          ResumeError: it is of another model, other trainable parts or other data, or damaged.
+          ResumeError: it is of another model, other trainable parts, other data or weights, or damaged.
         """
         step = self.latest()
         where = self.folder / str(step)
-        if step > self.cfg.steps:
-            raise ResumeError(
-                f"{where}: has done {step} steps, steps={self.cfg.steps} is fewer; raise steps, or use another workdir"
-            )
+        same_run.check_steps(where, step, self.cfg.steps)
         target = _learnt(jax.tree.map(_shape, state))
         with _readable(where):
             stored = self._stored(step)
-        _same(where, target, stored)
+        same_run.check_arrays(where, target, stored)
         with _readable(where):
             items = {"state": ocp.args.StandardRestore(target)}
             items |= {"data": ocp.args.JsonRestore(), "meta": ocp.args.JsonRestore()}
             found = self.manager.restore(step, args=ocp.args.Composite(**items))
-        if found["data"]["fingerprint"] != fingerprint:
-            raise ResumeError(
-                f"{where}: was trained on other data (sources, weights or seed differ); use another workdir, and "
-                "start.parts to begin with its weights"
-            )
-        _same_start(where, self.cfg, found["meta"]["config"]["start"])
+        same_run.check_settings(where, self.cfg, found["meta"]["config"])
+        same_run.check_data(where, data, found["data"])
+        same_run.check_start(where, self.cfg, self.start, found["meta"])
         return _with_learnt(state, found["state"])
 
     def _stored(self, step: int) -> dict[str, tuple[int, ...]]:
@@ -152,37 +148,6 @@ def _with_learnt(state: State, values: dict[str, Any]) -> State:
 
 def _shape(x: jax.Array) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)
-
-
-def _same(where: Path, wanted: dict[str, Any], stored: dict[str, tuple[int, ...]]) -> None:
-    """One line about every array that is missing, too many or of another shape."""
-    wrong = [f"{name} is missing" for name in wanted if name not in stored]
-    wrong += [f"{name} is not part of this run" for name in stored if name not in wanted]
-    wrong += [
-        f"{name} is {list(stored[name])}, here {list(x.shape)}"
-        for name, x in wanted.items()
-        if stored.get(name, tuple(x.shape)) != tuple(x.shape)
-    ]
-    if wrong:
-        more = f" and {len(wrong) - 4} more" if len(wrong) > 4 else ""
-        raise ResumeError(
-            f"{where}: is of another model or trains other parts: {', '.join(wrong[:4])}{more}; use another workdir, "
-            "or the config it was written with"
-        )
-
-
-def _same_start(where: Path, cfg: TrainConfig, before: dict[str, Any]) -> None:
-    """Frozen weights are read again from where the run began; folders may have moved, but not changed their names."""
-
-    def names(path: str | list[str] | None) -> Any:
-        return [Path(one).name for one in path] if isinstance(path, list | tuple) else path and Path(path).name
-
-    for field, now in to_json(cfg.start).items():
-        if field != "tokenizer" and names(now) != names(before.get(field)):
-            raise ResumeError(
-                f"{where}: its run began with start.{field}={before.get(field)}, this one says {now}; begin with the "
-                "same, or use another workdir"
-            )
 
 
 def _versions() -> dict[str, str]:

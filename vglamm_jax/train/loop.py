@@ -123,7 +123,7 @@ class Run:
         # Weights. Which ones win: a checkpoint of this run, then `start.parts`, then `start.checkpoint`, then chance.
         self.state: State = states.create(start.starting_model(cfg, self.mesh), cfg, tx, self.mesh)
         if self.checkpoints.latest() is not None:
-            self.state = self.checkpoints.restore(self.state, self.feed.batches.fingerprint)
+            self.state = self.checkpoints.restore(self.state, self.feed.batches.identity)
             self.feed.seek(int(self.state.step))
             say(f"going on from step {int(self.state.step)} of {self.checkpoints.folder}")
         self.learnt = list(leaves(self.state.train))
@@ -195,7 +195,7 @@ class Run:
         # A step that was not finite may still be unseen: it must not be taken for progress.
         while self.pending:
             self.look()
-        self.checkpoints.save(step, state, self.feed.batches.fingerprint)
+        self.checkpoints.save(step, state, self.feed.batches.identity)
 
     def evaluate(self, step: int, state: State) -> None:
         scores, pictures = self.evaluation(state)
