@@ -229,6 +229,13 @@ class VideoGlammConfig:
     frames: int = 16  # frames the dual encoder sees
     pool: int = 2  # side of the square of visual tokens averaged into one
 
+    def __post_init__(self):
+        if self.frames < 1 or (self.encoders != "image" and self.frames % self.internvideo2.frames):
+            raise ValueError(
+                f"frames is {self.frames}, which is not whole clips of internvideo2.frames = "
+                f"{self.internvideo2.frames}: make it a multiple"
+            )
+
     @property
     def clips(self) -> int:
         return self.frames // self.internvideo2.frames
@@ -277,8 +284,8 @@ def _typed(hint: Any, value: Any) -> Any:
 def load_config(where: str | Path):
     """What `get_config` of a config file returns.
 
-    `where` is a path (`configs/tiny.py`) or a name of the shipped ones (`tiny`, `ablations/image_only`), with an
-    argument for `get_config` after a colon if it takes one (`sam2:2.1-small`).
+    `where` is a path (`configs/tiny.py`) or a name of the shipped ones (`tiny`), with an argument for `get_config`
+    after a colon if it takes one (`sam2:2.1-small`).
 
     Raises:
       FileNotFoundError: no such file; names the configs there are.
@@ -299,6 +306,21 @@ def load_config(where: str | Path):
         line = error.lineno if isinstance(error, SyntaxError) else [1, *lines][-1]
         raise ValueError(f"{path}:{line}: {type(error).__name__}: {error}") from error
     raise ValueError(f"{path} has no function get_config()")
+
+
+def load_model_config(where: str | Path) -> VideoGlammConfig:
+    """`load_config` where only the whole model's will do.
+
+    Raises:
+      FileNotFoundError, ValueError: as `load_config`; also where it is the config of something else.
+    """
+    cfg = load_config(where)
+    if not isinstance(cfg, VideoGlammConfig):
+        raise ValueError(
+            f"config {str(where)!r} is a {type(cfg).__name__}; give one whose get_config() returns the whole model's "
+            "VideoGlammConfig, such as videoglamm_phi3"
+        )
+    return cfg
 
 
 def _find_config(name: str) -> Path:
