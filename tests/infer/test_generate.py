@@ -108,7 +108,7 @@ def test_states_that_predict_seg(room):
     seg = frequent_token()
     marked = np.zeros((3, 14), bool)
     marked[1, [2, 8]] = True
-    out = ask(prompts(), seg=seg, max_objects=room, prompt_seg=marked)
+    out = ask(prompts(), seg=seg, max_objects=room, prompt_seg=jnp.asarray(marked))
     for row, (ids, hidden, _) in enumerate(references()):
         places = np.flatnonzero(marked[row]).tolist() + [13 + i for i, t in enumerate(ids) if t == seg]
         assert out.seg_count[row] == min(len(places), room)
@@ -198,7 +198,20 @@ def test_bad_lengths_are_refused(kwargs, message):
         ask(**kwargs)
 
 
-@pytest.mark.parametrize("kwargs", [{"temperature": -1.0}, {"top_k": 0}, {"top_p": 1.5}])
+BAD_SAMPLING = [
+    *({"temperature": value} for value in (-1.0, float("nan"), float("inf"), 1e-39)),
+    *({"top_k": 0}, {"top_p": 1.5}, {"top_p": float("nan")}, {"seed": -1}, {"seed": 2**63}),
+]
+
+
+@pytest.mark.parametrize("kwargs", BAD_SAMPLING)
 def test_bad_sampling_is_refused(kwargs):
     with pytest.raises(ValueError, match=next(iter(kwargs))):
         Sampling(**kwargs)
+
+
+@pytest.mark.parametrize("temperature", [module.COLDEST, module.HOTTEST])
+def test_the_ends_of_what_is_allowed_choose_a_token(temperature):
+    logits = jnp.array([[-1e3, 1e3, -jnp.inf]])
+    sampling = Sampling(temperature, top_k=10**11, top_p=1e-60, seed=2**63 - 1)
+    assert choose(logits, make_rules(0, (), 0, sampling), jnp.int32(0)).tolist() == [1]

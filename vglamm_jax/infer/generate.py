@@ -17,6 +17,7 @@ from vglamm_jax.models.llm import CausalLM, KVCache
 
 BUCKET = 128
 STREAM_TOKENS = 16  # tokens between two calls of the stream
+COLDEST, HOTTEST = 1e-6, 1e6  # logits divided by these stay numbers in float32
 
 Stream = Callable[[list[list[int]]], None]
 
@@ -31,12 +32,14 @@ class Sampling:
     seed: int = 0
 
     def __post_init__(self):
-        if self.temperature < 0:
-            raise ValueError(f"temperature must not be negative, got {self.temperature}")
+        if self.temperature and not COLDEST <= self.temperature <= HOTTEST:
+            raise ValueError(f"temperature must be 0 or between {COLDEST:g} and {HOTTEST:g}, got {self.temperature}")
         if self.top_k is not None and self.top_k < 1:
             raise ValueError(f"top_k must be at least 1, got {self.top_k}")
         if self.top_p is not None and not 0 < self.top_p <= 1:
             raise ValueError(f"top_p must be above 0 and at most 1, got {self.top_p}")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed must be between 0 and 2**63 - 1, got {self.seed}")
 
 
 @jax.tree_util.register_dataclass
@@ -219,7 +222,7 @@ def make_rules(seg_token_id: int, stop_ids: Sequence[int], pad_id: int, sampling
         stops=jnp.asarray(stop_ids, jnp.int32),
         pad=jnp.int32(pad_id),
         temperature=None if greedy else jnp.float32(sampling.temperature),
-        top_k=None if greedy or sampling.top_k is None else jnp.int32(sampling.top_k),
+        top_k=None if greedy or sampling.top_k is None else jnp.int32(min(sampling.top_k, 2**31 - 1)),
         top_p=None if greedy or sampling.top_p is None else jnp.float32(sampling.top_p),
         key=None if greedy else jax.random.key(sampling.seed),
     )
@@ -234,7 +237,7 @@ def check_lengths(lengths: np.ndarray, given: int, max_new_tokens: int, max_posi
     if lengths.max() > max_positions:
         raise ValueError(
             f"the prompt takes {lengths.max()} positions, the language model holds {max_positions} "
-            "(llm.max_positions): shorten the text or give fewer frames"
+            "(llm.max_positions): shorten the text, or give a config with fewer `frames`"
         )
 
 
@@ -276,7 +279,7 @@ def generate(
     lengths = np.full(batch, given, np.int32) if lengths is None else np.asarray(lengths, np.int32)
     check_lengths(lengths, given, max_new_tokens, llm.cfg.max_positions)
     prompt_seg = np.zeros((batch, given), bool) if prompt_seg is None else np.asarray(prompt_seg, bool)
-    prompt_seg &= np.arange(given) >= given - lengths[:, None]
+    prompt_seg = prompt_seg & (np.arange(given) >= given - lengths[:, None])
     extra = bucket(given) - given
     rules = make_rules(seg_token_id, stop_ids, pad_id, sampling)
     state = prefill(
