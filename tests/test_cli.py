@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from vglamm_jax.cli import main
+from vglamm_jax.data.media import VideoError
 
 COMMANDS = ["ask", "demo", "convert", "train", "data", "parity", "bench", "aot"]
 
@@ -36,5 +37,5 @@ def test_an_error_is_one_line_unless_a_traceback_is_wanted(tmp_path, capsys):
     assert main(arguments) == 2
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1 and lines[0].startswith("vglamm: error:") and str(tmp_path) in lines[0]
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(VideoError):
         main(["--traceback", *arguments])

@@ -107,7 +107,13 @@ def sampling_arguments(parser: argparse.ArgumentParser) -> None:
     words.add_argument("--seed", type=int, default=0)
     words.add_argument("--mode", choices=("tracked", "framewise"), help="default: the checkpoint's")
     words.add_argument(
-        "--protocol", choices=("default", "reference"), default="default", help="reference: as the original"
+        "--max-objects", type=int, default=32, help="most objects; an answer that names more is an error (default 32)"
+    )
+    words.add_argument(
+        "--protocol",
+        choices=("default", "reference"),
+        default="default",
+        help="reference: a [SEG] written in the prompt counts as an object, too, as in the original",
     )
     output = parser.add_argument_group("output")
     output.add_argument("--out", type=Path, help="folder for answer.json and overlay.mp4")
@@ -127,9 +133,9 @@ def ask_arguments(parser: argparse.ArgumentParser) -> None:
 def ask(args: argparse.Namespace) -> int:
     """Answers a question about a video; each object the answer names gets a mask in every tracked frame."""
     use_compilation_cache()
-    from vglamm_jax.infer.command import answer_command, load_with_progress
+    from vglamm_jax.infer.command import ask_command
 
-    return answer_command(load_with_progress(args), args)
+    return ask_command(args)
 
 
 def demo_arguments(parser: argparse.ArgumentParser) -> None:
@@ -137,12 +143,15 @@ def demo_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("prompt", nargs="?", default="Please segment the objects and say what they do.")
     checkpoint_arguments(parser, required=False)
     sampling_arguments(parser)
-    parser.set_defaults(every_frame=True, out=Path("outputs/demo"), max_new_tokens=24, temperature=1.0)
+    names = ("fps", "max_frames", "every_frame", "max_new_tokens", "temperature")
+    like_ask = {name: parser.get_default(name) for name in names}
+    parser.set_defaults(out=Path("outputs/demo"), like_ask=like_ask, **dict.fromkeys(names))
 
 
 def demo(args: argparse.Namespace) -> int:
     """Shows the whole path from a video to masks. Without --checkpoint the model is tiny and untrained: it
-    proves that everything runs on this machine, and its answers mean nothing."""
+    proves that everything runs on this machine, and its answers mean nothing; unless options say otherwise, it
+    writes 24 tokens drawn at temperature 1 and masks every frame. The answer goes to outputs/demo by default."""
     use_compilation_cache()
     from vglamm_jax.infer.demo import demo_command
 

@@ -1,5 +1,6 @@
 """`vglamm ask` as a user meets it: what it writes, and one clear line for everything that can be wrong."""
 
+import dataclasses
 import json
 import shutil
 
@@ -14,6 +15,7 @@ from vglamm_jax.cli import main
 from vglamm_jax.data.clip_maker import make_clip
 from vglamm_jax.infer.answer import Answer
 from vglamm_jax.infer.generate import Sampling
+from vglamm_jax.infer.predictor import tokenizer_of
 
 PROMPT = "Please segment the red ball."
 
@@ -136,6 +138,12 @@ def complaint(capsys, code: int) -> str:
     return lines[0]
 
 
+@pytest.fixture
+def no_weights(tmp_path):
+    """A checkpoint that is not there: what is wrong with the question is said before it is looked for."""
+    return tmp_path / "weights"
+
+
 def text_as_video(folder):
     (folder / "a.mp4").write_text("not a video at all")
     return folder / "a.mp4"
@@ -168,14 +176,27 @@ BAD_VIDEOS = [
 
 
 @pytest.mark.parametrize("make,named", BAD_VIDEOS, ids=["missing", "text", "sizes", "truncated", "empty"])
-def test_bad_video(make, named, checkpoint, tmp_path, capsys):
-    assert named in complaint(capsys, ask(make(tmp_path), checkpoint, "--quiet"))
+def test_bad_video(make, named, no_weights, tmp_path, capsys):
+    assert named in complaint(capsys, ask(make(tmp_path), no_weights, "--quiet"))
 
 
-def test_prompt_too_long(clip, checkpoint, capsys):
-    code = main(["ask", str(clip), "word " * 2000, "--checkpoint", str(checkpoint), "--quiet"])
-    line = complaint(capsys, code)
-    assert "1024" in line and "shorten" in line
+def test_prompt_too_long_is_told_before_the_video_is_encoded(clip, model, monkeypatch):
+    monkeypatch.setattr(model, "see", lambda *_: pytest.fail("the video was encoded"))
+    with pytest.raises(ValueError, match=r"1024.*shorten the text"):
+        model.ask(clip, "word " * 2000)
+
+
+def test_a_seg_of_the_prompt_is_no_object_unless_as_in_the_original(clip, model):
+    asked = {"stride": 9, "max_new_tokens": 1, "max_objects": 1}
+    assert len(model.ask(clip, "[SEG] " * 5, **asked).objects) <= 1
+    with pytest.raises(ValueError, match="--max-objects"):
+        model.ask(clip, "[SEG] " * 5, protocol="reference", **asked)
+
+
+def test_a_tokenizer_with_another_seg_is_refused(checkpoint, model):
+    other = dataclasses.replace(model.cfg, seg_token_id=500)
+    with pytest.raises(ValueError, match=r"checkpoint: \[SEG\] is 511 in this tokenizer and 500 in the model"):
+        tokenizer_of(other, checkpoint / "checkpoint")
 
 
 @pytest.fixture
@@ -216,6 +237,29 @@ def test_missing_setting(clip, damaged, capsys):
     assert "seg_token_idx" in line and "config.json" in line
 
 
-@pytest.mark.parametrize("options", [("--fps", "0"), ("--stride", "0"), ("--top-p", "2"), ("--start", "99")])
-def test_bad_options(clip, checkpoint, options, capsys):
-    complaint(capsys, ask(clip, checkpoint, "--quiet", *options))
+BAD_OPTIONS = [
+    *(("--fps", "0"), ("--stride", "0"), ("--start", "99"), ("--top-p", "2"), ("--seed", "9" * 20)),
+    *(("--temperature", "nan"), ("--max-objects", "0"), ("--max-new-tokens", "0"), ("--out", __file__)),
+    *(("--config", "sam2"), ("--config", "train_moving_things")),
+]
+
+
+@pytest.mark.parametrize("option, value", BAD_OPTIONS)
+def test_bad_options(clip, no_weights, option, value, capsys):
+    line = complaint(capsys, ask(clip, no_weights, "--quiet", option, value))
+    assert option.strip("-").replace("-", "_") in line or "no frame between 99" in line
+
+
+def test_a_prompt_that_is_no_text(clip, no_weights, capsys):
+    code = main(["ask", str(clip), "a \udcff", "--checkpoint", str(no_weights)])
+    assert "UTF-8 at character 3" in complaint(capsys, code)
+
+
+def test_a_config_whose_frames_are_not_whole_clips(clip, no_weights, tmp_path, capsys):
+    path = tmp_path / "six.py"
+    path.write_text(
+        "from dataclasses import replace\nfrom vglamm_jax.config import load_config\n"
+        "def get_config():\n    return replace(load_config('tiny'), frames=6)\n"
+    )
+    line = complaint(capsys, ask(clip, no_weights, "--config", str(path), "--quiet"))
+    assert "frames is 6" in line and "internvideo2.frames = 4" in line

@@ -1,5 +1,6 @@
 """The answer object: lazy masks, boxes, a JSON that survives the way to disk and back."""
 
+import dataclasses
 import json
 import os
 import tracemalloc
@@ -11,6 +12,7 @@ import pytest
 
 from vglamm_jax.data.clip_maker import scene_frames
 from vglamm_jax.infer.answer import Answer, AnswerError, make_answer
+from vglamm_jax.infer.command import report
 
 SIZE = (37, 53)
 RAW = "<p>The ball</p> [SEG] passes the box [SEG] and a triangle [SEG].<|end|>"
@@ -130,8 +132,25 @@ def test_a_second_answer_replaces_the_first(answer, truth, tmp_path):
     answer_about(truth[:2, :1], "x [SEG]").save(tmp_path, masks_png=True)
     assert os.listdir(tmp_path / "masks") == ["0"]
     assert len(os.listdir(tmp_path / "masks" / "0")) == 2
+    (tmp_path / "overlay.mp4").write_bytes(b"of the first")
     answer.save(tmp_path)
     assert os.listdir(tmp_path) == ["answer.json"]
+
+
+def test_a_question_about_an_overlay_keeps_it(answer, tmp_path):
+    asked = tmp_path / "overlay.mp4"
+    asked.write_bytes(b"a video")
+    dataclasses.replace(answer, video=str(asked)).save(tmp_path)
+    assert asked.read_bytes() == b"a video"
+
+
+@pytest.mark.parametrize(
+    "words, streamed, printed", [("Hi.", False, "Hi."), ("Hi.", True, ""), ("", True, "(no words)")]
+)
+def test_words_are_printed_once(answer, words, streamed, printed, capsys):
+    report(dataclasses.replace(answer, text=words), streamed)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == printed and len(lines) == 1 + len(answer.objects)
 
 
 def test_failed_save_leaves_the_old_answer(answer, tmp_path, monkeypatch):

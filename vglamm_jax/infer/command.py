@@ -2,13 +2,15 @@
 
 import argparse
 import sys
+from pathlib import Path
+from typing import NamedTuple
 
 from tqdm import tqdm
 
-from vglamm_jax.data.video import Video, open_video
-from vglamm_jax.infer.answer import Answer
+from vglamm_jax.data.video import Video, open_video, sample
+from vglamm_jax.infer.answer import OVERLAY, Answer
 from vglamm_jax.infer.generate import Sampling
-from vglamm_jax.infer.predictor import Predictor, load
+from vglamm_jax.infer.predictor import Predictor, check_question, load
 from vglamm_jax.infer.render import overlay
 
 
@@ -35,6 +37,46 @@ class ProgressBars:
         self.bar = self.stage = None
 
 
+class Question(NamedTuple):
+    """What can be wrong with the arguments, found to be right before weights are read for minutes."""
+
+    video: Video
+    sampling: Sampling
+
+
+def ask_command(args: argparse.Namespace) -> int:
+    question = prepare(args)
+    return answer_command(load_with_progress(args), question, args)
+
+
+def prepare(args: argparse.Namespace) -> Question:
+    """Opens the video, checks the options, and makes the output folder.
+
+    Raises:
+      ValueError, OSError: one line that names what is wrong.
+    """
+    check_question(args.prompt, args.max_new_tokens, args.max_objects)
+    sampling = Sampling(args.temperature, args.top_k, args.top_p, args.seed)
+    video = open_video(args.video, source_fps=args.source_fps, allow_truncated=args.allow_truncated)
+    sample(video, **frame_choice(args))
+    if args.out is not None:
+        output_folder(args.out)
+    return Question(video, sampling)
+
+
+def frame_choice(args: argparse.Namespace) -> dict:
+    names = ("fps", "stride", "max_frames", "every_frame", "start", "end")
+    return {name: getattr(args, name) for name in names}
+
+
+def output_folder(path: Path) -> Path:
+    """Makes the folder; ValueError where a file is in its place."""
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"{path}: --out names a file; give a folder, which is made where there is none")
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
 def load_with_progress(args: argparse.Namespace) -> Predictor:
     """The checkpoint the arguments name, with a bar in bytes."""
     bars = ProgressBars(not args.quiet)
@@ -51,31 +93,24 @@ def load_with_progress(args: argparse.Namespace) -> Predictor:
     return model
 
 
-def answer_command(model: Predictor, args: argparse.Namespace) -> int:
+def answer_command(model: Predictor, question: Question, args: argparse.Namespace) -> int:
     """Asks, prints what was said and found, and writes the output folder."""
     bars = ProgressBars(not args.quiet)
-    video = open_video(args.video, source_fps=args.source_fps, allow_truncated=args.allow_truncated)
     answer = model.ask(
-        video,
+        question.video,
         args.prompt,
         mode=args.mode,
-        fps=args.fps,
-        stride=args.stride,
-        max_frames=args.max_frames,
-        every_frame=args.every_frame,
-        start=args.start,
-        end=args.end,
+        **frame_choice(args),
         max_new_tokens=args.max_new_tokens,
-        sampling=Sampling(args.temperature, args.top_k, args.top_p, args.seed),
+        max_objects=args.max_objects,
+        sampling=question.sampling,
         protocol=args.protocol,
         stream=_print_piece if args.stream else None,
         progress=bars,
     )
-    if args.stream:
-        print()
-    report(answer)
+    report(answer, streamed=args.stream)
     if args.out is not None:
-        save(answer, video, args, bars)
+        save(answer, question.video, args, bars)
     bars.close()
     return 0
 
@@ -84,9 +119,10 @@ def _print_piece(text: str) -> None:
     print(text, end="", flush=True)
 
 
-def report(answer: Answer) -> None:
-    """The words, and one line per object."""
-    print(answer.text or "(no words)")
+def report(answer: Answer, streamed: bool = False) -> None:
+    """The words, of which a stream has shown all there are, and one line per object."""
+    words = answer.text or "(no words)"
+    print(words[len(answer.text) :] if streamed else words)
     if not answer.objects:
         print("No object was segmented: the answer names none. Ask for a segmentation to get masks.")
     for index, thing in enumerate(answer.objects):
@@ -99,6 +135,6 @@ def save(answer: Answer, video: Video, args: argparse.Namespace, bars: ProgressB
     """answer.json, and overlay.mp4 unless switched off, and mask PNGs on request."""
     answer.save(args.out, masks_png=args.masks)
     if not args.no_overlay:
-        overlay(answer, video, args.out / "overlay.mp4", progress=bars)
+        overlay(answer, video, args.out / OVERLAY, progress=bars)
     bars.close()
     print(f"Written to {args.out}")

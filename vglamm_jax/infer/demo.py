@@ -9,16 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from vglamm_jax.config import VideoGlammConfig, load_config
+from vglamm_jax.config import VideoGlammConfig, load_model_config
 from vglamm_jax.data.clip_maker import make_clip
 from vglamm_jax.data.tokenizer import load_tokenizer, tiny_tokenizer
-from vglamm_jax.infer.command import answer_command, load_with_progress
+from vglamm_jax.infer.command import answer_command, load_with_progress, output_folder, prepare
 from vglamm_jax.infer.predictor import Predictor
 from vglamm_jax.models import layers
 from vglamm_jax.models.videoglamm import VideoGlamm
 from vglamm_jax.sharding import path_name
 
 SEG_BIAS = 0.6
+TOY = {"every_frame": True, "max_new_tokens": 24, "temperature": 1.0}  # a random model never stops by itself
 UNTRAINED = """\
 This is a tiny model with random weights, to show that everything works on this machine.
 Its words and masks mean nothing. With weights: vglamm demo VIDEO PROMPT --checkpoint DIR
@@ -27,15 +28,27 @@ Its words and masks mean nothing. With weights: vglamm demo VIDEO PROMPT --check
 
 def demo_command(args: argparse.Namespace) -> int:
     """Answers about the given video, or a made-up clip, with the given checkpoint, or a made-up model."""
+    fill_in(args)
     if args.video is None:
-        args.video = make_clip(_folder(args.out) / "clip.mp4", seconds=2.0)
+        args.video = make_clip(output_folder(args.out) / "clip.mp4", seconds=2.0)
         print(f"Made a clip: {args.video}")
+    question = prepare(args)
     if args.checkpoint is not None:
         model = load_with_progress(args)
     else:
-        model = random_model(load_config(args.config or "tiny"), args.out / "tokenizer", args.seed)
+        model = random_model(load_model_config(args.config or "tiny"), args.out / "tokenizer", args.seed)
         print(UNTRAINED)
-    return answer_command(model, args)
+    return answer_command(model, question, args)
+
+
+def fill_in(args: argparse.Namespace) -> None:
+    """Gives each option that was not given its default: that of `vglamm ask`, or the toy model's."""
+    defaults = args.like_ask | (TOY if args.checkpoint is None else {})
+    if any(option is not None for option in (args.fps, args.stride, args.max_frames)):
+        defaults["every_frame"] = False
+    for name, value in defaults.items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
 
 
 def random_model(cfg: VideoGlammConfig, tokenizer: Path, seed: int = 0) -> Predictor:
@@ -76,8 +89,3 @@ def random_weights(module: nnx.Module, seed: int) -> nnx.Module:
         return jnp.asarray(rng.normal(0, deviation, leaf.shape), jnp.float32)
 
     return jax.tree_util.tree_map_with_path(value, module)
-
-
-def _folder(path: Path) -> Path:
-    path.mkdir(parents=True, exist_ok=True)
-    return path

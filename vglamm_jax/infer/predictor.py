@@ -6,24 +6,26 @@ answer = model.ask("clip.mp4", "Please segment the dog and say what it does.")
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from transformers import PreTrainedTokenizerBase
 
-from vglamm_jax.config import MaskPath, VideoGlammConfig, load_config
+from vglamm_jax.config import MaskPath, VideoGlammConfig, load_model_config
 from vglamm_jax.convert.load import load as load_model
 from vglamm_jax.data import preprocess, prompts, splice
 from vglamm_jax.data.tokenizer import SEG, decode, load_tokenizer
 from vglamm_jax.data.video import Video, encoder_frames, open_video, sample
 from vglamm_jax.infer.answer import Answer, make_answer
-from vglamm_jax.infer.generate import Generation, Sampling, bucket, generate
+from vglamm_jax.infer.generate import Generation, Sampling, bucket, check_lengths, generate
 from vglamm_jax.infer.stream import TextStream
 from vglamm_jax.infer.track import mask_video
 from vglamm_jax.models import layers
 from vglamm_jax.models.videoglamm import VideoGlamm
+
+if TYPE_CHECKING:
+    from vglamm_jax.data.tokenizer import Tokenizer
 
 Progress = Callable[[str, int, int, str], None]  # stage, done, total, unit
 GREEDY = Sampling()
@@ -52,7 +54,7 @@ def point(model: VideoGlamm, seg_hidden: jax.Array) -> jax.Array:
 class Predictor:
     """A model, its tokenizer, and how to ask it."""
 
-    def __init__(self, model: VideoGlamm, cfg: VideoGlammConfig, tokenizer: PreTrainedTokenizerBase):
+    def __init__(self, model: VideoGlamm, cfg: VideoGlammConfig, tokenizer: "Tokenizer"):
         """On a CPU the layers of `model` are taken out of their stacks, in place: scanning copies weights there."""
         self.model = layers.unstack_all(model) if jax.default_backend() == "cpu" else model
         self.cfg = cfg
@@ -98,16 +100,16 @@ class Predictor:
         Raises:
           VideoError: the video cannot be read. ValueError: the prompt is too long, or an option is out of range.
         """
+        check_question(prompt, max_new_tokens, max_objects)
         video = video if isinstance(video, Video) else open_video(video)
         indices = sample(video, fps, stride, max_frames, every_frame, start, end)
         report = progress or (lambda stage, done, total, unit: None)
+        batch = self.prompt(video.kind, prompt, max_new_tokens)
         visual = self.see(video, indices, report)
-        said = self.say(video.kind, prompt, visual, max_new_tokens, max_objects, sampling, protocol, stream, report)
-        in_prompt = int(said.seg_in_prompt[0])
-        first = 0 if protocol == "reference" else in_prompt
-        seg_prompts = np.asarray(point(self.model, said.seg_hidden[0]))[first : int(said.seg_count[0])]
+        said = self.say(batch, visual, max_new_tokens, max_objects, sampling, protocol, stream, report)
+        seg_prompts = np.asarray(point(self.model, said.seg_hidden[0]))[: int(said.seg_count[0])]
         return make_answer(
-            SEG * (in_prompt - first) + self.raw_text(said.ids(0)),
+            SEG * int(said.seg_in_prompt[0]) + self.raw_text(said.ids(0)),
             said.ids(0),
             self._masks(video, indices, seg_prompts, mode or self.cfg.mask_path, report),
             size=video.size,
@@ -174,7 +176,17 @@ class Predictor:
         text = prompts.render(prompts.question(prompt, kind), self.cfg.template, self.cfg.frames)
         return prompts.encode(text, self.tokenizer)
 
-    def say(self, kind, prompt, visual, max_new_tokens, max_objects, sampling, protocol, stream, report) -> Generation:
+    def prompt(self, kind: str, prompt: str, max_new_tokens: int) -> splice.PromptBatch:
+        """The prompt as a batch of one, with room for the video; ValueError where it is too long."""
+        rows = self.cfg.video_tokens if kind == "video" else self.cfg.image_tokens
+        row = splice.expand(self.prompt_ids(kind, prompt), rows, self.cfg.seg_token_id)
+        batch = splice.left_pad([row], bucket(len(row[0])), self.cfg.pad_token_id)
+        check_lengths(batch.lengths, batch.ids.shape[1], max_new_tokens, self.cfg.llm.max_positions)
+        return batch
+
+    def say(
+        self, batch: splice.PromptBatch, visual, max_new_tokens, max_objects, sampling, protocol, stream, report
+    ) -> Generation:
         """The answer's tokens and the states that predict its [SEG]s."""
         written = 0
         text = TextStream(self.raw_text, stream) if stream is not None else None
@@ -186,8 +198,6 @@ class Predictor:
             if text is not None:
                 text.add(rows[0])
 
-        row = splice.expand(self.prompt_ids(kind, prompt), visual.shape[1], self.cfg.seg_token_id)
-        batch = splice.left_pad([row], bucket(len(row[0])), self.cfg.pad_token_id)
         embeds = read(self.model, jnp.asarray(batch.ids), jnp.asarray(batch.visual), visual)
         said = generate(
             self.model.llm,
@@ -198,7 +208,7 @@ class Predictor:
             seg_token_id=self.cfg.seg_token_id,
             pad_id=self.cfg.pad_token_id,
             sampling=sampling,
-            prompt_seg=batch.predicts_seg,
+            prompt_seg=batch.predicts_seg if protocol == "reference" else None,
             max_objects=max_objects,
             stream=receive,
         )
@@ -206,8 +216,24 @@ class Predictor:
             text.finish()
         if said.seg_overflow[0]:
             named = max_objects + int(said.seg_overflow[0])
-            raise ValueError(f"the answer names {named} objects, more than max_objects={max_objects}: raise it")
+            raise ValueError(
+                f"the answer names {named} objects, more than max_objects={max_objects}: allow more (--max-objects "
+                f"{named})"
+            )
         return said
+
+
+def check_question(prompt: str, max_new_tokens: int, max_objects: int) -> None:
+    """Raises ValueError for what no model can answer."""
+    try:
+        prompt.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"the prompt is not valid UTF-8 at character {error.start + 1}: type it in a UTF-8 terminal"
+        ) from error
+    for name, value in (("max_new_tokens", max_new_tokens), ("max_objects", max_objects)):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
 
 
 def load(
@@ -235,9 +261,21 @@ def load(
       FileNotFoundError, CheckpointError: what is missing or does not fit, and what to do about it.
     """
     if config is not None and not isinstance(config, VideoGlammConfig):
-        config = load_config(config)
+        config = load_model_config(config)
     dtype = dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
     model, cfg, tokenizer = load_model(
         folder, clip, internvideo2, sam2, config, dtype=dtype, check=check, progress=progress
     )
-    return Predictor(model, cfg, load_tokenizer(tokenizer))
+    return Predictor(model, cfg, tokenizer_of(cfg, tokenizer))
+
+
+def tokenizer_of(cfg: VideoGlammConfig, folder: Path) -> "Tokenizer":
+    """The folder's tokenizer; ValueError where its [SEG] is not the model's."""
+    tokenizer = load_tokenizer(folder)
+    theirs = tokenizer.convert_tokens_to_ids(SEG)
+    if theirs != cfg.seg_token_id:
+        raise ValueError(
+            f"{folder}: [SEG] is {theirs} in this tokenizer and {cfg.seg_token_id} in the model; copy the tokenizer's "
+            "files from where the checkpoint was trained, or state seg_token_id in a config and pass --config"
+        )
+    return tokenizer
