@@ -34,6 +34,17 @@ def encode(path, frames, codec, pix_fmt, rate=10, rotation=None, times=None, **o
     return path
 
 
+def without_packets(path, copy, dropped):
+    """The stream of a file as it is, but for its first packets."""
+    with av.open(str(path)) as source, av.open(str(copy), "w") as container:
+        stream = container.add_stream_from_template(source.streams.video[0])
+        packets = [packet for packet in source.demux(video=0) if packet.dts is not None]
+        for packet in packets[dropped:]:
+            packet.stream = stream
+            container.mux(packet)
+    return copy
+
+
 def silence():
     frame = av.AudioFrame.from_ndarray(np.zeros((1, 4000), np.int16), layout="mono")
     frame.sample_rate = 8000
@@ -205,6 +216,52 @@ def test_one_frame_is_an_image_where_the_format_is_one_of_pictures(tmp_path, nam
     video = open_video(still)
     assert (video.kind, len(video), video.size) == (kind, 1, (48, 64))
     assert np.abs(next(video.frames()).astype(int) - moving(1)[0]).mean() < 25
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [
+        ("x.ts", "libx264"),
+        ("x.mkv", "libx264"),
+        ("x.mp4", "libx264"),
+        ("x.ts", "mpeg2video"),
+        ("x.webm", "libvpx-vp9"),
+    ],
+)
+def test_a_recording_that_starts_between_key_frames_starts_at_the_next(tmp_path, name, codec):
+    if codec not in av.codecs_available:
+        pytest.skip(f"this build of PyAV cannot encode {codec}")
+    whole = encode(tmp_path / f"whole-{name}", moving(36), codec, "yuv420p", g="12")
+    video = open_video(without_packets(whole, tmp_path / name, 5))
+    decoded = list(video.frames())
+    np.testing.assert_array_equal(decoded, list(open_video(whole).frames())[12:])
+    np.testing.assert_allclose(video.timestamps, np.arange(24) / 10, atol=1e-3)
+    for i in (0, 7, 12, 23):
+        np.testing.assert_array_equal(next(video.frames([i])), decoded[i])
+
+
+def test_a_raw_stream_that_starts_between_key_frames(tmp_path):
+    whole = encode(tmp_path / "whole.h264", moving(36), "libx264", "yuv420p", g="12")
+    with av.open(str(whole)) as container:
+        packets = [bytes(packet) for packet in container.demux(video=0)]
+    (tmp_path / "x.h264").write_bytes(b"".join(packets[5:]))
+    video = open_video(tmp_path / "x.h264")
+    np.testing.assert_array_equal(list(video.frames()), list(open_video(whole).frames())[12:])
+    assert len(video) == 24
+
+
+def test_an_edit_list_that_hides_the_key_frame_hides_nothing_else(tmp_path):
+    path, frames = tmp_path / "x.mp4", moving(24)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264rgb", rate=10, options={"crf": "0", "g": "12", "bf": "0"})
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "rgb24"
+        stream.codec_context.time_base = Fraction(1, 10)
+        for i, frame in enumerate(frames):
+            picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
+            picture.pts, picture.time_base = i - 3, Fraction(1, 10)
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+    np.testing.assert_array_equal(list(open_video(path).frames()), frames[3:])
 
 
 def test_alpha_is_shown_over_white(tmp_path):

@@ -1,6 +1,7 @@
 """Frames of a video file through PyAV: indexed by time without decoding, then decoded from the nearest key frame."""
 
 import dataclasses
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +25,7 @@ class Index(NamedTuple):
     keys: np.ndarray  # those of key frames
     count: int
     missing: int  # frames the header promises on top of these
+    leading: int  # packets before the first key frame: no decoder shows them
 
 
 @dataclasses.dataclass(kw_only=True, eq=False)
@@ -106,7 +108,7 @@ class _Decoder:
 
     def _frames(self) -> Iterator[tuple[int, av.VideoFrame]]:
         try:
-            for frame in self.container.decode(self.stream):
+            for frame in _decoded(self.container, self.stream, self.video.index):
                 time = self.decoded if self.counts else frame.pts
                 self.decoded += 1
                 if time is not None:
@@ -122,6 +124,8 @@ class _Decoder:
 def open_video_file(path: Path, allow_truncated: bool = False) -> VideoFile:
     """Indexes a file and decodes its first frame, which tells size and rotation; a GIF or AVIF of one is an image.
 
+    A recording that starts between key frames starts at the first frame that can be decoded.
+
     Raises:
         VideoError: no video, text, no frame, damaged or cut short (the last only without `allow_truncated`).
     """
@@ -131,8 +135,9 @@ def open_video_file(path: Path, allow_truncated: bool = False) -> VideoFile:
         time_base, header_rate = float(stream.time_base or 0), float(stream.average_rate or stream.guessed_rate or 0)
         if index.missing > 0 and not allow_truncated:
             raise _cut_short(path, index.count, index.count + index.missing)
-        first = _rewound(container, stream) or _first_frame(path)
+        first = _rewound(container, stream, index) or _first_frame(path, index)
         still = index.count == 1 and _holds_pictures(container)
+    index = _starting_with(index, first)
     rate = _rate(index, time_base, header_rate)
     times = np.arange(index.count) / rate if index.ticks is None else (index.ticks - index.ticks[0]) * time_base
     orientation = orientation_of(first)
@@ -202,7 +207,7 @@ def _holds_pictures(container) -> bool:
 
 
 def _scan(path: Path, container, stream) -> Index:
-    ticks, keys, shown, stored, end, dated = [], [], 0, 0, 0.0, True
+    ticks, keys, stored, end, leading = [], [], 0, 0.0, None
     try:
         for packet in container.demux():
             if packet.is_corrupt or (not packet.size and packet.dts is None):
@@ -212,22 +217,31 @@ def _scan(path: Path, container, stream) -> Index:
             if packet.stream_index != stream.index:
                 continue
             stored += 1
-            if not packet.size or packet.is_discard:
-                continue
-            shown += 1
-            dated &= packet.pts is not None
-            ticks.append(packet.pts)
-            keys += [packet.pts] * packet.is_keyframe
+            if packet.is_keyframe and leading is None:
+                leading = stored - 1
+                ticks.clear()
+            if packet.size and not packet.is_discard:
+                ticks.append(packet.pts)
+                keys += [packet.pts] * packet.is_keyframe
     except av.error.FFmpegError as error:
-        if not shown:
+        if not ticks:
             raise VideoError(f"{path}: cannot be read ({_reason(error)}); copy or download it again") from error
-    if not shown:
+    if not ticks:
         raise VideoError(f"{path}: has no frames; give a video with at least one")
     missing = max(stream.frames - stored, _missing_by_duration(container, stream, end))
-    if not dated:
-        return Index(None, np.array([], np.int64), shown, missing)
+    if None in ticks:
+        return Index(None, np.array([], np.int64), len(ticks), missing, leading or 0)
     unique = np.unique(np.array(ticks, np.int64))
-    return Index(unique, np.unique(np.array(keys, np.int64)), len(unique), missing)
+    return Index(unique, np.unique(np.array(keys, np.int64)), len(unique), missing, leading or 0)
+
+
+def _starting_with(index: Index, first: av.VideoFrame) -> Index:
+    """The index without what no decoder shows, as frames that lead a key frame but lean on the one before it."""
+    if index.ticks is None or first.pts is None:
+        return index
+    start = min(first.pts, index.ticks[-1])
+    ticks, keys = (times[times >= start] for times in (index.ticks, index.keys))
+    return index._replace(ticks=ticks, keys=keys, count=len(ticks))
 
 
 def _missing_by_duration(container, stream, end: float) -> int:
@@ -238,19 +252,30 @@ def _missing_by_duration(container, stream, end: float) -> int:
     return missing if missing > 3 else 0
 
 
-def _rewound(container, stream) -> av.VideoFrame | None:
+def _decoded(container, stream, index: Index) -> Iterator[av.VideoFrame]:
+    """Frames from where the container stands; where key frames were cut off, from the next one."""
+    packets = container.demux(stream)
+    if index.leading:
+        packets = itertools.dropwhile(lambda packet: not packet.is_keyframe, packets)
+    for packet in packets:
+        yield from packet.decode()
+
+
+def _rewound(container, stream, index: Index) -> av.VideoFrame | None:
     """The first frame of a container that was read to its end, if it can go back: opening it anew takes long."""
     try:
         container.seek(0)
-        return next(container.decode(stream), None)
+        frame = next(_decoded(container, stream, index), None)
     except av.error.FFmpegError:
         return None
+    late = frame and frame.pts is not None and index.ticks is not None and frame.pts > index.ticks[0]
+    return None if late else frame
 
 
-def _first_frame(path: Path) -> av.VideoFrame:
+def _first_frame(path: Path, index: Index) -> av.VideoFrame:
     with _open(path) as container:
         try:
-            frame = next(container.decode(container.streams.best("video")), None)
+            frame = next(_decoded(container, container.streams.best("video"), index), None)
         except av.error.FFmpegError as error:
             raise VideoError(f"{path}: its first frame cannot be decoded ({_reason(error)}); re-encode it") from error
     if frame is None:
