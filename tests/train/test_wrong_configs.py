@@ -2,15 +2,18 @@
 
 import argparse
 import dataclasses
+import sys
 
 import pytest
 import tiny_training
+from conftest import ROOT
 
 from vglamm_jax import cli
 from vglamm_jax.data.shares import Share
 from vglamm_jax.train import command, loop
 from vglamm_jax.train.config import EvaluationConfig, FilesConfig, MeshConfig, StartConfig
 
+DATA = tiny_training.config("").data
 WRONG = {
     "mesh": ({"mesh": MeshConfig(fsdp=7)}, "fsdp=7 x tensor=1 does not make up"),
     "rows": ({"accumulate": 3}, "batch_size=8 must be a multiple of accumulate=3"),
@@ -21,7 +24,24 @@ WRONG = {
     "no data": ({"mixture": ()}, "the mixture is empty"),
     "unknown data": ({"mixture": (Share(names=("mavis",)),)}, "no data set 'mavis'"),
     "files": ({"files": (FilesConfig(path="gone"),)}, "gone: no such file or folder"),
-    "weights": ({"start": StartConfig(checkpoint="gone", tokenizer="gone")}, "gone: no such folder"),
+    "weights": (
+        {"start": StartConfig(checkpoint="gone", tokenizer="gone")},
+        "start.checkpoint=gone: no such file or folder",
+    ),
+    "parts": (
+        {"start": StartConfig(parts=("runs/gone/model",))},
+        "start.parts.0=runs/gone/model: no such file or folder",
+    ),
+    "no part": ({"start": StartConfig(parts=(str(ROOT),))}, f"{ROOT}: holds no vglamm.json"),
+    "unbuilt evaluation": (
+        {"evaluation": EvaluationConfig(every=5, mixture=(Share(names=("mevis",)),))},
+        "vglamm data build mevis",
+    ),
+    "slots": ({"data": dataclasses.replace(DATA, pack=dataclasses.replace(DATA.pack, slots=1))}, "do not fit 1 mask"),
+    "tokenizer": (
+        {"model": dataclasses.replace(tiny_training.model(), seg_token_id=3)},
+        "the tokenizer's [SEG] is 511, but the config's seg_token_id is 3",
+    ),
     "saving": ({"save_every": 0}, "save_every=0: must be 1 or more"),
     "logging": ({"log_every": 0}, "log_every=0: must be 1 or more"),
     "keeping": ({"keep": 0}, "keep=0: must be 1 or more"),
@@ -32,13 +52,21 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_it_is_one_line(name, tmp_path):
+def test_it_is_one_line_for_a_run_and_for_a_dry_run(name, tmp_path):
     changes, message = WRONG[name]
-    cfg = dataclasses.replace(tiny_training.config(tmp_path), **changes)
-    with pytest.raises((ValueError, OSError)) as error:
-        loop.train(cfg)
-    assert message in str(error.value)
-    assert "\n" not in str(error.value).strip() and len(str(error.value)) < 600
+    cfg = dataclasses.replace(tiny_training.config(tmp_path / "run"), **changes)
+    for function in (loop.describe, loop.train):
+        assert not (tmp_path / "run").exists()
+        with pytest.raises((ValueError, OSError)) as error:
+            function(cfg)
+        assert message in str(error.value)
+        assert "\n" not in str(error.value).strip() and len(str(error.value)) < 600
+
+
+def test_missing_tensorboard_is_told_by_a_dry_run(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    with pytest.raises(ModuleNotFoundError, match="need tensorboardX: pip install"):
+        loop.describe(tiny_training.config(tmp_path, tensorboard=True))
 
 
 def parsed(*arguments: str) -> argparse.Namespace:
@@ -76,7 +104,7 @@ def test_commands_that_cannot_work(arguments, message):
         ("--config.mesh.fsdp=7", "mesh data=-1 x fsdp=7 x tensor=1 does not make up the 1 devices there are"),
         ("--config.optimizer.learning_rat=1", "has no field 'learning_rat'; did you mean learning_rate?"),
         ("--config.mixture.0.names=mevis", "built/mevis"),
-        ("--config.start.checkpoint=gone", "gone: no such folder"),
+        ("--config.start.checkpoint=gone", "start.checkpoint=gone: no such file or folder"),
     ],
 )
 def test_who_types_them_sees_one_line(argument, message, tmp_path, capsys):

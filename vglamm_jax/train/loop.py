@@ -3,32 +3,26 @@
 import contextlib
 import dataclasses
 import json
+import tempfile
 import time
 from collections import deque
-from typing import Any
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
-from jax.sharding import Mesh
 
 from vglamm_jax.config import to_json
 from vglamm_jax.convert.engine import leaves
 from vglamm_jax.convert.orbax_store import place
 from vglamm_jax.data.pack import Batch
-from vglamm_jax.data.tokenizer import load_tokenizer
-from vglamm_jax.models import layers
-from vglamm_jax.models.videoglamm import VideoGlamm
-from vglamm_jax.train import export, feed, flops, mesh, places, start, trainable
+from vglamm_jax.train import export, flops, start, trainable
 from vglamm_jax.train import state as states
 from vglamm_jax.train.checkpoint import Checkpoints
-from vglamm_jax.train.checks import check_counts
+from vglamm_jax.train.checks import Checked, checked
 from vglamm_jax.train.config import TrainConfig
-from vglamm_jax.train.evaluate import Evaluation, batch_frames
+from vglamm_jax.train.evaluate import batch_frames
 from vglamm_jax.train.features import IN_STEP, Features, row_bytes, without_pixels
 from vglamm_jax.train.forward import Encoded
 from vglamm_jax.train.metrics import Rates, Writer, device_memory, line, say
-from vglamm_jax.train.optimizer import optimizer
 from vglamm_jax.train.preemption import Preemption
 from vglamm_jax.train.state import State
 from vglamm_jax.train.step import make_step
@@ -104,31 +98,20 @@ class Run:
 
     def __init__(self, cfg: TrainConfig):
         self.cfg = cfg
-        # What costs nothing to check: sizes, names, folders.
-        check_counts(cfg)
-        places.check(cfg)
-        places.check_shared(cfg.workdir)
-        self.mesh: Mesh = mesh.make_mesh(cfg.mesh)
-        mesh.check_batch(cfg, self.mesh)
-        trainable.check(layers.abstract(VideoGlamm, cfg.model), cfg.trainable)
-        tx = optimizer(cfg.optimizer, cfg.steps, cfg.protocol)
-        # Data: a missing set, or a tokenizer that does not fit, shows before the weights take minutes.
-        self.tokenizer_folder = _once(lambda: start.tokenizer_folder(cfg))
-        tokenizer = load_tokenizer(self.tokenizer_folder)
-        sources = feed.parts(cfg.mixture, cfg.files, cfg.built)
-        self.feed = feed.Feed(cfg, self.mesh, sources, tokenizer, cfg.data, cfg.batch_size)
-        self.evaluation = Evaluation(cfg, self.mesh, tokenizer) if cfg.evaluation.every else None
+        found = checked(cfg, cfg.workdir)
+        self.mesh, self.feed, self.evaluation = found.mesh, found.feed, found.evaluation
+        self.tokenizer_folder = found.tokenizer_folder
         self.writer = Writer(cfg.workdir, cfg.tensorboard)
         self.checkpoints = Checkpoints(cfg)
         # Weights. Which ones win: a checkpoint of this run, then `start.parts`, then `start.checkpoint`, then chance.
-        self.state: State = states.create(start.starting_model(cfg, self.mesh), cfg, tx, self.mesh)
+        self.state: State = states.create(start.starting_model(cfg, self.mesh), cfg, found.tx, self.mesh)
         if self.checkpoints.latest() is not None:
             self.state = self.checkpoints.restore(self.state, self.feed.batches.identity)
             self.feed.seek(int(self.state.step))
             say(f"going on from step {int(self.state.step)} of {self.checkpoints.folder}")
         self.learnt = list(leaves(self.state.train))
         self.features = Features(cfg, self.state, self.mesh) if cfg.features else None
-        self.step = make_step(cfg, tx, self.state)
+        self.step = make_step(cfg, found.tx, self.state)
         self.pending: deque[tuple[int, dict, np.ndarray, int, int]] = deque()
         self.rates = Rates()
         if jax.process_index() == 0:
@@ -216,39 +199,30 @@ class Run:
             self.evaluation.close()
 
 
-def _once(make) -> Any:
-    """What `make` gives, made by the first process before the others look."""
-    if jax.process_index() == 0:
-        made = make()
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices("made by the first process")
-    return made if jax.process_index() == 0 else make()
-
-
 def describe(cfg: TrainConfig) -> str:
     """What a run of this config would be: data, parameters, memory and work of a step; nothing is loaded.
 
     Raises:
-      ValueError, OSError: as `train`, for everything but the weights.
+      ValueError, OSError, ModuleNotFoundError: as `train`, for everything but what the weights hold.
     """
-    check_counts(cfg)
-    places.check(cfg)
-    devices = mesh.make_mesh(cfg.mesh)
-    mesh.check_batch(cfg, devices)
-    shapes = layers.abstract(VideoGlamm, cfg.model)
-    tx = optimizer(cfg.optimizer, cfg.steps, cfg.protocol)
-    state = states.abstract(shapes, cfg, tx, devices)
+    with tempfile.TemporaryDirectory() as home, contextlib.closing(checked(cfg, home)) as found:
+        return "\n".join(_described(cfg, found))
+
+
+def _described(cfg: TrainConfig, found: Checked) -> list[str]:
+    state = states.abstract(found.shapes, cfg, found.tx, found.mesh)
     held = sum(np.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(state))
-    sources = feed.parts(cfg.mixture, cfg.files, cfg.built)
     work = flops.of_step(cfg, cfg.data.pack.lengths[-1], leaves(state.train))
-    lines = [f"mesh        {dict(devices.shape)}, {cfg.batch_size} rows a step in {cfg.accumulate} micro-batches"]
-    lines += [f"data        {part.weight:g} x {part.source!r}: {len(part.source):,} examples" for part in sources]
-    lines += [f"trains      {text}" for text in trainable.summary(shapes, cfg.trainable).splitlines()]
+    lines = [f"mesh        {dict(found.mesh.shape)}, {cfg.batch_size} rows a step in {cfg.accumulate} micro-batches"]
+    lines += [
+        f"data        {part.weight:g} x {part.source!r}: {len(part.source):,} examples" for part in found.feed.sources
+    ]
+    lines += [f"trains      {text}" for text in trainable.summary(found.shapes, cfg.trainable).splitlines()]
     lines += [f"state       {held / 2**30:.2f} GiB a device, without activations"]
     if cfg.features:
         lines += [f"features    {row_bytes(cfg) / 1e6:,.1f} MB a row in {cfg.features}"]
     lines += [f"step        {sum(work.values()) / 1e12:.3f} TFLOP: " + ", ".join(_shares(work))]
-    return "\n".join(lines)
+    return lines
 
 
 def _shares(work: dict[str, float]) -> list[str]:

@@ -24,7 +24,7 @@ class Writer:
 
     def __init__(self, workdir: str | Path, tensorboard: bool = True):
         self.folder, self.events, self.lines, self.mirror = Path(workdir), None, None, None
-        writer = _tensorboard() if tensorboard else None
+        writer = tensorboard_writer() if tensorboard else None
         if jax.process_index() == 0:
             if in_bucket(workdir):
                 self.mirror = Mirror(place(workdir))
@@ -82,7 +82,12 @@ def _appended(path: Path) -> IO[str]:
     return path.open("a", encoding="utf-8")
 
 
-def _tensorboard() -> Any:
+def tensorboard_writer() -> Any:
+    """The class that writes TensorBoard's files.
+
+    Raises:
+      ModuleNotFoundError: tensorboardX is not installed.
+    """
     try:
         from tensorboardX import SummaryWriter
     except ModuleNotFoundError as error:

@@ -25,7 +25,7 @@ from vglamm_jax.data.tokenizer import tiny_tokenizer
 from vglamm_jax.models import layers, lora
 from vglamm_jax.models.videoglamm import VideoGlamm
 from vglamm_jax.sharding import shardings
-from vglamm_jax.train.config import TrainConfig
+from vglamm_jax.train.config import StartConfig, TrainConfig
 from vglamm_jax.train.state import placed, placed_tree
 from vglamm_jax.train.trainable import group_of
 
@@ -71,8 +71,30 @@ def carried(cfg: TrainConfig) -> Checkpoint | None:
     )
 
 
-def tokenizer_folder(cfg: TrainConfig) -> Path:
-    """Where the tokenizer is; random tiny models get a toy one in the run's folder.
+def check(cfg: TrainConfig) -> None:
+    """What can be said of the weights before they are read.
+
+    Raises:
+      FileNotFoundError, CheckpointError: a folder is not there, is none of Orbax, or has another LoRA.
+    """
+    for name, folder in named_folders(cfg.start).items():
+        if not Path(folder).exists():
+            raise FileNotFoundError(f"{name}={folder}: no such file or folder here; copy it here, or name another")
+    _stored_config(cfg)
+    for folder in cfg.start.parts:
+        _stored_lora(folder, cfg)
+
+
+def named_folders(start: StartConfig) -> dict[str, str]:
+    """Field -> folder or file, `start.parts.0` and so on, of those that are given."""
+    single = {f"start.{name}": getattr(start, name) for name in ("checkpoint", "clip", "internvideo2", "sam2")}
+    single |= {"start.tokenizer": start.tokenizer}
+    several = {f"start.parts.{i}": folder for i, folder in enumerate(start.parts)}
+    return {name: folder for name, folder in (single | several).items() if folder is not None}
+
+
+def tokenizer_folder(cfg: TrainConfig, home: str | Path | None = None) -> Path:
+    """Where the tokenizer is; random tiny models get a toy one in `home`, the run's folder if not given.
 
     Raises:
       ValueError: random weights of a vocabulary that the toy tokenizer cannot have.
@@ -80,7 +102,8 @@ def tokenizer_folder(cfg: TrainConfig) -> Path:
     if cfg.start.tokenizer is not None:
         return Path(cfg.start.tokenizer)
     if cfg.start.checkpoint is None:
-        home = tempfile.mkdtemp(prefix="vglamm-") if in_bucket(cfg.workdir) else cfg.workdir
+        home = cfg.workdir if home is None else home
+        home = tempfile.mkdtemp(prefix="vglamm-") if in_bucket(home) else home
         folder = Path(home) / "tokenizer"
         if (folder / "tokenizer.model").is_file():
             return folder
