@@ -3,11 +3,14 @@
 # Trains with N processes on this machine, as a pod does with its hosts. When one of them dies, the others are ended
 # and all start again from the last checkpoint, at most RESTARTS times (default 10). Ctrl-C or SIGTERM lets them save.
 #
-#   PORT=12355       where the first process listens
+#   PORT=N           where the first process listens; without, a free port at each start, so that runs side by side
+#                    do not meet
 #   DEVICES=1        CPU devices of each process
 #   COMMAND="..."    instead of "vglamm train"
 set -u
-[[ "${1:-}" =~ ^[1-9][0-9]*$ && $# -ge 3 ]] || { sed -n '2,9p' "${BASH_SOURCE[0]}" | sed 's/^# \{0,1\}//' >&2; exit 2; }
+usage() { sed -n '2,/^[^#]/{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; }
+[[ ${1:-} != --help && ${1:-} != -h ]] || { usage; exit; }
+[[ "${1:-}" =~ ^[1-9][0-9]*$ && $# -ge 3 ]] || { usage >&2; exit 2; }
 COUNT=$1
 shift
 read -ra RUN <<<"${COMMAND:-vglamm train}"
@@ -42,10 +45,25 @@ wait_for_all() {
   return "$failed"
 }
 
+in_use() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+# PORT, which nobody else may listen at, or one that is free, below those that Linux gives to outgoing connections.
+choose_port() {
+  if [[ -n ${PORT:-} ]]; then
+    port=$PORT
+    ! in_use "$port" && return
+    echo "local_multiprocess: error: port $port is in use; choose another, PORT=$((port + 1)), or none" >&2
+    exit 2
+  fi
+  port=$((16384 + RANDOM % 16384))
+  while in_use "$port"; do port=$((16384 + RANDOM % 16384)); done
+}
+
 for attempt in $(seq 0 "${RESTARTS:-10}"); do
+  choose_port
   pids=()
   for ((process = 0; process < COUNT; process++)); do
-    "${RUN[@]}" "$@" --coordinator "127.0.0.1:${PORT:-12355}" --processes "$COUNT" --process "$process" &
+    "${RUN[@]}" "$@" --coordinator "127.0.0.1:$port" --processes "$COUNT" --process "$process" &
     pids+=($!)
   done
   wait_for_all && exit 0
