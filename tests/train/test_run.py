@@ -76,6 +76,7 @@ def test_a_run_that_diverges_stops_and_says_on_which_rows(tmp_path):
     code, said = train_process.ended(run, 400)
     assert code == 1 and "Traceback" not in said, said
     assert "gradient norm" in said and "not_finite_0.json" in said
+    assert "lower optimizer.learning_rate: the same command goes on" in said
     report = json.loads((tmp_path / "not_finite_0.json").read_text())
     assert len(report["rows"]) == 8 and {"draw", "source", "record"} == report["rows"][0].keys()
     assert report["rows"][0]["draw"] == 8 * report["step"]

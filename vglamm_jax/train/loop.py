@@ -171,7 +171,7 @@ class Run:
         path.write_text(json.dumps({"step": step, "metrics": values, "rows": records}, indent=1) + "\n")
         raise NotFinite(
             f"step {step}: loss {values['loss']}, gradient norm {values['grad_norm']}; the rows are in {path}. Look "
-            "at them, lower optimizer.learning_rate, or use another data.seed"
+            "at them, or lower optimizer.learning_rate: the same command goes on from the checkpoint before"
         )
 
     def save(self, step: int, state: State) -> None:
