@@ -224,7 +224,14 @@ def test_truncated_weights(clip, damaged, capsys):
 def test_missing_tower(clip, damaged, capsys):
     folder, _ = damaged
     (folder / "internvideo2.safetensors").unlink()
-    assert "--internvideo2" in complaint(capsys, ask(clip, folder, "--quiet"))
+    line = complaint(capsys, ask(clip, folder, "--quiet"))
+    assert "--internvideo2" in line and "--config that says encoders='image'" in line
+    path = folder / "image_only.py"
+    path.write_text(
+        "from dataclasses import replace\nfrom vglamm_jax.config import load_config\n"
+        "def get_config():\n    return replace(load_config('tiny'), encoders='image')\n"
+    )
+    assert vglamm_jax.load(folder, config=path).cfg.encoders == "image"
 
 
 def test_missing_setting(clip, damaged, capsys):

@@ -17,7 +17,7 @@ from vglamm_jax.convert import engine, sizes, tables
 from vglamm_jax.convert.chat_template import template_of
 from vglamm_jax.convert.rows import under
 from vglamm_jax.convert.tables_sam2 import sam2 as sam2_rows
-from vglamm_jax.convert.torch_io import CheckpointError, LazyTensor, Prefixed, Tensors, open_tensors
+from vglamm_jax.convert.torch_io import LazyTensor, Prefixed, Tensors, open_tensors
 from vglamm_jax.models import layers
 from vglamm_jax.models.internvideo2 import resize_positions
 from vglamm_jax.models.videoglamm import VideoGlamm
@@ -65,10 +65,10 @@ def find(
     found_clip = found_internvideo2 = None
     if encoders != "video":
         names = ["clip", *_said(said, "image_mm_vision_tower", "image_vision_tower")]
-        found_clip = _locate("CLIP", clip, places, names, "--clip FOLDER", inside="config.json")
+        found_clip = _locate("CLIP", clip, places, names, "--clip FOLDER", "video", "config.json")
     if encoders != "image":
         names = [*INTERNVIDEO2_NAMES, *_said(said, "mm_vision_tower", "vision_tower")]
-        found_internvideo2 = _locate("InternVideo2", internvideo2, places, names, "--internvideo2 FILE")
+        found_internvideo2 = _locate("InternVideo2", internvideo2, places, names, "--internvideo2 FILE", "image")
     found_sam2 = _explicit(sam2) if sam2 else _first(places, SAM2_NAMES)
     beside = [Path(found_sam2).with_suffix(".yaml")] if found_sam2 else []
     yaml_file = next((p for p in [*beside, *(place / "sam2.yaml" for place in places)] if p.is_file()), None)
@@ -95,15 +95,22 @@ def _first(places: Iterable[Path], names: Iterable[str], inside: str | None = No
 
 
 def _locate(
-    what: str, given: str | Path | None, places: list[Path], names: list[str], option: str, inside: str | None = None
+    what: str,
+    given: str | Path | None,
+    places: list[Path],
+    names: list[str],
+    option: str,
+    without: str,
+    inside: str | None = None,
 ) -> Path:
+    """`option` names the place, and `without` is the value of `encoders` for which none is needed."""
     if given:
         return _explicit(given)
     found = _first(places, names, inside)
     if found is None:
         raise FileNotFoundError(
             f"{what} not found: no {', '.join(names)} in {', '.join(str(p) for p in places)}; pass {option} "
-            "(to `vglamm convert`: as one more source)"
+            f"(to `vglamm convert`: as one more source), or a --config that says encoders={without!r}"
         )
     return found
 
@@ -130,10 +137,8 @@ class Opened:
 
 
 def read_config(sources: Sources, opened: Opened | None = None) -> VideoGlammConfig:
-    """The sizes of the checkpoint at `sources` (see `sizes` for where each comes from)."""
+    """The sizes of the checkpoint at `sources`, which have both towers (see `sizes` for where each comes from)."""
     opened = opened or Opened(sources)
-    if sources.clip is None or sources.internvideo2 is None:
-        raise CheckpointError(f"{sources.folder}: a model with one encoder states it in a config; pass --config")
     return model_config(
         sources.folder,
         opened.home,
