@@ -57,6 +57,16 @@ def test_nothing_is_left_of_a_failed_write(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("folder", "height", "message"),
+    [("", 20_000, r"x\.mp4: .* give frames of at most 4096"), ("/proc", 32, r"/proc/x\.mp4: .* check its folder")],
+)
+def test_what_ffmpeg_cannot_write_is_one_line(tmp_path, folder, height, message):
+    with pytest.raises(ValueError, match=message) as error:
+        write_video(tmp_path / folder / "x.mp4", [np.zeros((height, 480, 3), np.uint8)], 10)
+    assert "\n" not in str(error.value)
+
+
 def test_without_h264_another_codec_is_used_and_named(tmp_path, monkeypatch):
     monkeypatch.setattr(video_writer, "_CODECS", ("no-such-h264", "libvpx-vp9", "mpeg4"))
     with pytest.warns(UserWarning, match="no H.264 encoder: writing libvpx-vp9"):

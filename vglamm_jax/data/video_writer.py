@@ -6,6 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import av.error
 import numpy as np
 
 TICKS = 90_000  # a second, as in MPEG
@@ -25,7 +26,7 @@ def write_video(
     pixel format browsers may refuse. The file appears only when it is complete.
 
     Raises:
-        ValueError: no frames.
+        ValueError: no frames, or FFmpeg cannot write them.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -34,9 +35,17 @@ def write_video(
         with av.open(str(partial), "w", format="mp4", options={"movflags": "faststart"}) as container:
             _encode(container, path, iter(frames), fps, times, lossless)
         partial.replace(path)
+    except av.error.FFmpegError as error:
+        raise _unwritten(path, error) from error
     finally:
         partial.unlink(missing_ok=True)
     return path
+
+
+def _unwritten(path: Path, error: av.error.FFmpegError) -> ValueError:
+    from_disk = isinstance(error, OSError)
+    fix = "check its folder and the free space" if from_disk else "give frames of at most 4096 pixels a side"
+    return ValueError(f"{path}: the video cannot be written ({error.strerror or error}); {fix}")
 
 
 def _encode(container, path: Path, frames, fps: float, times, lossless: bool) -> None:
