@@ -101,7 +101,6 @@ class Run:
         found = checked(cfg, cfg.workdir)
         self.mesh, self.feed, self.evaluation = found.mesh, found.feed, found.evaluation
         self.tokenizer_folder = found.tokenizer_folder
-        self.writer = Writer(cfg.workdir, cfg.tensorboard)
         self.checkpoints = Checkpoints(cfg)
         # Weights. Which ones win: a checkpoint of this run, then `start.parts`, then `start.checkpoint`, then chance.
         self.state: State = states.create(start.starting_model(cfg, self.mesh), cfg, found.tx, self.mesh)
@@ -109,6 +108,8 @@ class Run:
             self.state = self.checkpoints.restore(self.state, self.feed.batches.identity)
             self.feed.seek(int(self.state.step))
             say(f"going on from step {int(self.state.step)} of {self.checkpoints.folder}")
+        evaluates = self.evaluation is not None
+        self.writer = Writer(cfg.workdir, cfg.tensorboard, int(self.state.step), evaluates)
         self.learnt = list(leaves(self.state.train))
         self.features = Features(cfg, self.state, self.mesh) if cfg.features else None
         self.step = make_step(cfg, found.tx, self.state)

@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import jax
 import numpy as np
@@ -18,11 +18,15 @@ from vglamm_jax.train.places import Mirror
 class Writer:
     """Appends to workdir/metrics.jsonl and to TensorBoard's event files; silent on all processes but the first.
 
+    done: steps of the checkpoint that the run goes on from; what an earlier process has written of later ones goes, as
+    those are done again. evaluates: whether the run does, and so again at that checkpoint.
+
     Raises:
+      ValueError: a line of metrics.jsonl is not JSON.
       ModuleNotFoundError: TensorBoard is asked for and tensorboardX is not installed.
     """
 
-    def __init__(self, workdir: str | Path, tensorboard: bool = True):
+    def __init__(self, workdir: str | Path, tensorboard: bool = True, done: int | None = None, evaluates: bool = False):
         self.folder, self.events, self.lines, self.mirror = Path(workdir), None, None, None
         writer = tensorboard_writer() if tensorboard else None
         if jax.process_index() == 0:
@@ -31,8 +35,10 @@ class Writer:
                 self.mirror.bring("metrics.jsonl")
                 self.folder = self.mirror.here
             self.folder.mkdir(parents=True, exist_ok=True)
-            self.lines = _appended(self.folder / "metrics.jsonl")
-            self.events = writer(str(self.folder / "tensorboard")) if writer else None
+            _cut(self.folder / "metrics.jsonl", done, evaluates)
+            self.lines = (self.folder / "metrics.jsonl").open("a", encoding="utf-8")
+            purge = None if done is None else done + 1
+            self.events = writer(str(self.folder / "tensorboard"), purge_step=purge) if writer else None
 
     def scalars(self, step: int, values: Mapping[str, float | None]) -> None:
         """Numbers of a step by name, `train/loss`; those that are None are left out."""
@@ -74,12 +80,25 @@ class Writer:
             self.mirror.close()
 
 
-def _appended(path: Path) -> IO[str]:
-    """Open at its end, without a last line that was cut short when the run was killed."""
-    if path.exists():
-        with path.open("rb+") as file:
-            file.truncate(file.read().rfind(b"\n") + 1)
-    return path.open("a", encoding="utf-8")
+def _cut(path: Path, done: int | None, evaluates: bool) -> None:
+    """Without a last line that was cut short when the run was killed, nor those that are written again."""
+    if not path.exists():
+        return
+    kept = path.read_bytes().split(b"\n")[:-1]
+    if done is not None:
+        try:
+            kept = [line for line in kept if not _comes_again(json.loads(line), done, evaluates)]
+        except (ValueError, KeyError) as error:
+            raise ValueError(f"{path}: a line is not one of metrics ({error}); remove it, or the file") from error
+    part = path.with_name(f"{path.name}.part")
+    part.write_bytes(b"".join(line + b"\n" for line in kept))
+    part.replace(path)
+
+
+def _comes_again(line: Mapping[str, float], done: int, evaluates: bool) -> bool:
+    """Later steps, and the evaluation at the checkpoint, which is saved before it is evaluated."""
+    judged = any(name.startswith("eval/") for name in line)
+    return line["step"] > done or (evaluates and judged and line["step"] == done)
 
 
 def tensorboard_writer() -> Any:
