@@ -63,17 +63,6 @@ def test_progress_is_told(video, tmp_path):
     assert told == [("rendering", n, 3, "frame") for n in (1, 2, 3)]
 
 
-def test_frames_in_between_hold_the_last_mask(video, tmp_path):
-    answer = answer_about(video, np.array([0, 8, 16]))
-    shown = open_video(overlay(answer, video, tmp_path / "o.mp4", every_frame=True))
-    assert len(shown) == len(video) == 24
-    np.testing.assert_allclose(shown.timestamps, video.timestamps, atol=1e-3)
-    rim = answer.objects[0].mask(1) & ~np.roll(answer.objects[0].mask(1), 3, axis=1)
-    at_8, at_15 = (frame[: SIZE[0]][rim] for frame in shown.frames([8, 15]))
-    assert np.abs(at_8.astype(int) - palette(0)).mean() < 45
-    assert np.abs(at_15.astype(int) - palette(0)).mean() < 45
-
-
 def test_one_frame_and_no_object(video, tmp_path):
     answer = make_answer(
         "Nothing.", [1], [], size=video.size, frame_indices=np.array([3]), timestamps=video.timestamps[[3]]

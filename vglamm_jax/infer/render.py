@@ -19,23 +19,18 @@ SMALLEST_WIDTH = 480  # below this frames are enlarged, so that the caption can 
 Progress = Callable[[str, int, int, str], None]
 
 
-def overlay(
-    answer: Answer, video: Video, path: str | Path, *, every_frame: bool = False, progress: Progress | None = None
-) -> Path:
+def overlay(answer: Answer, video: Video, path: str | Path, *, progress: Progress | None = None) -> Path:
     """Writes the tracked frames with masks and caption as mp4 (H.264), at the speed of the video.
 
-    `every_frame` shows the frames in between, too, with the masks of the last tracked one. Frames are read, drawn and
-    written one by one; `progress("rendering", done, total, "frame")` is called after each.
+    Frames are read, drawn and written one by one; `progress("rendering", done, total, "frame")` is called after each.
 
     Raises:
         ValueError: the answer is about another video.
     """
     _check(answer, video)
-    shown = answer.frame_indices
-    if every_frame:
-        shown = np.arange(shown[0], min(len(video), _after_last(answer)))
-    frames = _with_caption(answer, video, shown, progress)
-    times = video.timestamps[shown] - video.timestamps[shown[0]]
+    frames = _with_caption(answer, video, progress)
+    times = video.timestamps[answer.frame_indices]
+    times = times - times[0]
     return write_video(path, frames, _rate(times, video.fps), times)
 
 
@@ -96,17 +91,13 @@ def _check(answer: Answer, video: Video) -> None:
         )
 
 
-def _with_caption(answer: Answer, video: Video, shown: np.ndarray, progress: Progress | None) -> Iterator[np.ndarray]:
+def _with_caption(answer: Answer, video: Video, progress: Progress | None) -> Iterator[np.ndarray]:
     size = _shown_size(answer.size)
     caption = np.asarray(_caption(answer, size[1], max_height=max(size[0], 120)))
-    tracked = np.searchsorted(answer.frame_indices, shown, side="right") - 1
-    masks, held = None, -1
-    for n, (t, frame) in enumerate(zip(tracked, video.frames(shown))):
-        if t != held:
-            masks, held = _masks(answer, t, size), t
-        yield np.concatenate([paint(_fit(frame, size), masks), caption])
+    for t, frame in enumerate(video.frames(answer.frame_indices)):
+        yield np.concatenate([paint(_fit(frame, size), _masks(answer, t, size)), caption])
         if progress:
-            progress("rendering", n + 1, len(shown), "frame")
+            progress("rendering", t + 1, len(answer.frame_indices), "frame")
 
 
 def _caption(answer: Answer, width: int, max_height: int) -> Image.Image:
@@ -163,9 +154,3 @@ def _stack(top: Image.Image, bottom: Image.Image) -> Image.Image:
 
 def _rate(times: np.ndarray, fps: float) -> float:
     return (len(times) - 1) / times[-1] if len(times) > 1 else min(fps, 30.0)
-
-
-def _after_last(answer: Answer) -> int:
-    """End of the time the last tracked frame stands for: as many frames as between the two before it."""
-    indices = answer.frame_indices
-    return int(indices[-1] + (indices[-1] - indices[-2] if len(indices) > 1 else 1))
