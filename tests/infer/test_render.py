@@ -11,7 +11,7 @@ from vglamm_jax.data.clip_maker import make_clip, scene_frames
 from vglamm_jax.data.video import open_video, sample
 from vglamm_jax.infer import fonts
 from vglamm_jax.infer.answer import make_answer
-from vglamm_jax.infer.caption import BACKGROUND, Chip, caption_strip, palette
+from vglamm_jax.infer.caption import BACKGROUND, TEXT, Chip, caption_strip, palette
 from vglamm_jax.infer.render import contact_sheet, overlay, paint
 
 SIZE = (240, 480)
@@ -79,6 +79,17 @@ def test_small_and_odd_videos_are_enlarged(tmp_path, size):
     height, width = open_video(overlay(answer, video, tmp_path / "o.mp4")).size
     assert width == 480
     assert height > 480 * video.size[0] / video.size[1]
+
+
+@pytest.mark.parametrize("size", [(100, 16500), (3000, 8)])
+def test_long_pictures_fit_a_video(tmp_path, size):
+    Image.new("RGB", size[::-1], (0, 200, 0)).save(tmp_path / "long.png")
+    video = open_video(tmp_path / "long.png")
+    answer = make_answer("A wall.", [1], [], size=size, frame_indices=np.array([0]), timestamps=np.zeros(1))
+    shown = open_video(overlay(answer, video, tmp_path / "o.mp4"))
+    assert 480 <= shown.size[1] <= 4096 and shown.size[0] <= 4096
+    frame = next(shown.frames())
+    assert has_colour(frame, (0, 200, 0)) and has_colour(frame, TEXT)
 
 
 def test_another_video_is_refused(video, tmp_path):

@@ -14,7 +14,9 @@ from vglamm_jax.infer.caption import BACKGROUND, Chip, caption_strip, palette
 
 OPACITY = 0.4
 SHADOW = (24, 24, 28)
-SMALLEST_WIDTH = 480  # below this frames are enlarged, so that the caption can be read
+SMALLEST_WIDTH = 480  # below this frames are enlarged or set in the middle, so that the caption can be read
+LARGEST_SIDE = 4096  # what encoders and players of H.264 take, caption included
+CAPTION_ROOM = 256
 
 Progress = Callable[[str, int, int, str], None]
 
@@ -23,6 +25,7 @@ def overlay(answer: Answer, video: Video, path: str | Path, *, progress: Progres
     """Writes the tracked frames with masks and caption as mp4 (H.264), at the speed of the video.
 
     Frames are read, drawn and written one by one; `progress("rendering", done, total, "frame")` is called after each.
+    Small ones are enlarged and none has a side of more than 4096 pixels with its caption.
 
     Raises:
         ValueError: the answer is about another video.
@@ -93,9 +96,11 @@ def _check(answer: Answer, video: Video) -> None:
 
 def _with_caption(answer: Answer, video: Video, progress: Progress | None) -> Iterator[np.ndarray]:
     size = _shown_size(answer.size)
-    caption = np.asarray(_caption(answer, size[1], max_height=max(size[0], 120)))
+    room = min(max(size[0], 120), LARGEST_SIDE - size[0])
+    caption = np.asarray(_caption(answer, max(size[1], SMALLEST_WIDTH), room))
     for t, frame in enumerate(video.frames(answer.frame_indices)):
-        yield np.concatenate([paint(_fit(frame, size), _masks(answer, t, size)), caption])
+        picture = paint(_fit(frame, size), _masks(answer, t, size))
+        yield np.concatenate([_centred(picture, caption.shape[1]), caption])
         if progress:
             progress("rendering", t + 1, len(answer.frame_indices), "frame")
 
@@ -123,9 +128,22 @@ def _masks(answer: Answer, t: int, size: tuple[int, int]) -> np.ndarray:
 
 
 def _shown_size(size: tuple[int, int]) -> tuple[int, int]:
-    """(height, width) of frames in the overlay: even, and wide enough for text."""
-    scale = max(1.0, SMALLEST_WIDTH / size[1])
-    return tuple(round(side * scale / 2) * 2 for side in size) if scale > 1 else tuple(s + s % 2 for s in size)
+    """(height, width) of frames in the overlay: even, and wide enough for text, but not too large for a video."""
+    height, width = size
+    scale = min(max(1.0, SMALLEST_WIDTH / width), LARGEST_SIDE / width, (LARGEST_SIDE - CAPTION_ROOM) / height)
+    if scale == 1:
+        return height + height % 2, width + width % 2
+    return max(2, round(height * scale / 2) * 2), max(2, round(width * scale / 2) * 2)
+
+
+def _centred(picture: np.ndarray, width: int) -> np.ndarray:
+    """[H, w, 3] -> [H, width, 3] with the background on both sides."""
+    if picture.shape[1] == width:
+        return picture
+    out = np.full((picture.shape[0], width, 3), BACKGROUND, np.uint8)
+    left = (width - picture.shape[1]) // 2
+    out[:, left : left + picture.shape[1]] = picture
+    return out
 
 
 def _fit(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
