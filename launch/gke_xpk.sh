@@ -23,8 +23,10 @@
 #   --dry-run             prints every command instead of running it; xpk's own: xpk ... --dry-run
 #
 # bash launch/gke_xpk.sh cluster pods --type v5litepod-256 --num-slices 2 --spot
-# bash launch/gke_xpk.sh train lora --cluster pods --type v5litepod-256 --num-slices 2 --storage built \
-#     -- --config train_lora --config.built=/built --config.workdir=gs://BUCKET/runs/lora
+# xpk storage attach data --type=gcsfuse --cluster=pods --bucket=BUCKET --mount-point=/data ...
+# bash launch/gke_xpk.sh train lora --cluster pods --type v5litepod-256 --num-slices 2 --storage data \
+#     -- --config train_lora --config.batch_size=512 --config.workdir=gs://BUCKET/runs/lora \
+#     --config.built=/data/built --config.start.checkpoint=/data/start --config.start.parts=/data/runs/adapters/model
 #
 # xpk: pip install xpk (1.16 is known to work); it needs gcloud, kubectl, and docker for images. See launch/README.md.
 set -euo pipefail
@@ -100,10 +102,16 @@ check_options() {
 }
 
 check_training() {
-  local text=" ${arguments[*]-} "
+  local text=" ${arguments[*]-} " workdir
   [[ $text == *" --config "* || $text == *" --config="* ]] || die "what is trained? ... -- --config train_lora"
-  [[ $text == *" --config.workdir=gs://"* || ${#storages[@]} -gt 0 ]] ||
-    die "--config.workdir=gs://BUCKET/...: what a pod writes to its own disk is gone when it ends"
+  workdir=${text##*" --config.workdir="}
+  case $workdir in
+    gs://*) ;;
+    /*) ((${#storages[@]})) ||
+      die "--config.workdir=${workdir%% *} is on the pod's own disk, gone when it ends: gs://BUCKET/..., or a folder of --storage"
+      say "--config.workdir=${workdir%% *} must lie in a --storage that can be written to: a pod's own disk is gone when it ends" ;;
+    *) die "--config.workdir=gs://BUCKET/...: what a pod writes to its own disk is gone when it ends" ;;
+  esac
   across_slices "$text"
 }
 

@@ -47,6 +47,14 @@ def test_other_actions(cloud, args, asked):
     assert cloud.calls("xpk", asked)
 
 
+def test_a_run_may_write_to_a_folder_that_is_mounted(cloud):
+    mounted = ("--storage=data", "--", "--config=train_lora", "--config.workdir=/data/runs/lora")
+    done = cloud.run("gke_xpk.sh", "train", "lora", *PODS, *mounted)
+    assert done.returncode == 0, done.stderr
+    assert cloud.calls("xpk workload create", "--config.workdir=/data/runs/lora")
+    assert "--config.workdir=/data/runs/lora must lie in a --storage" in done.stderr
+
+
 def test_dry_run_needs_nothing_installed(cloud):
     options = ("--zone=z", "--project=p", "--dry-run")
     dry = cloud.run("gke_xpk.sh", "train", "lora", *PODS, *options, *RUN, installed=False)
@@ -59,6 +67,9 @@ def test_dry_run_needs_nothing_installed(cloud):
     [
         (("train", "lora", *PODS), "what is trained?"),
         (("train", "lora", *PODS, "--", "--config=train_lora"), "--config.workdir=gs://"),
+        (("train", "lora", *PODS, "--storage=data", "--", "--config=train_lora"), "--config.workdir=gs://"),
+        (("train", "lora", *PODS, "--storage=data", *RUN, "--config.workdir=runs/lora"), "--config.workdir=gs://"),
+        (("train", "lora", *PODS, *RUN, "--config.workdir=/data/runs"), "--config.workdir=/data/runs is on the pod"),
         (("train", "lora", "--type=v5p-128", *RUN), "which cluster?"),
         (("train", "Lora", *PODS, *RUN), "a name comes after train"),
         (("cluster", "pods", "--type=v5p-128"), "what is the cluster made of?"),
