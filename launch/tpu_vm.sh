@@ -22,8 +22,15 @@
 #   --connect-flag FLAG   one more flag of `... ssh` and `scp`: --internal-ip, --tunnel-through-iap
 #   --dry-run             prints every gcloud command instead of running it
 #
-# bash launch/tpu_vm.sh train pod --type v5litepod-16 --zone us-west4-a --spot --copy gs://BUCKET/built=data/built \
-#     -- --config train_lora --config.start.checkpoint=gs://BUCKET/start --config.workdir=gs://BUCKET/runs/lora
+# The projectors, and then, from what that run has left in the bucket, LoRA:
+#
+# bash launch/tpu_vm.sh train small --type v5litepod-16 --zone us-west4-a --spot \
+#     --copy gs://BUCKET/built=data/built --copy gs://BUCKET/start=weights/start \
+#     -- --config train_adapters --config.workdir=gs://BUCKET/runs/adapters --config.accumulate=16
+# bash launch/tpu_vm.sh train pod --type v5litepod-256 --zone us-west4-a --spot \
+#     --copy gs://BUCKET/built=data/built --copy gs://BUCKET/start=weights/start \
+#     --copy gs://BUCKET/runs/adapters/model=runs/adapters/model \
+#     -- --config train_lora --config.workdir=gs://BUCKET/runs/lora
 #
 # launch/README.md walks through runs on v5e-16, v5e-256 and v5p-128. POLL=30 seconds lie between two looks.
 set -euo pipefail

@@ -22,10 +22,14 @@ examples:
   vglamm train --config train_lora --config.steps=2000 --config.optimizer.learning_rate=1e-4 --config.batch_size=64
   vglamm train --config configs/my_own.py --config.workdir=runs/second --config.mesh.fsdp=8 --config.mesh.tensor=2
   bash launch/local_multiprocess.sh 2 --config train_moving_things      two processes on this machine
-  bash launch/tpu_vm.sh train pod --type v5litepod-16 -- --config train_lora      all machines of a TPU pod
+  on all machines of a TPU pod, beginning with what train_adapters has left in the bucket:
+  bash launch/tpu_vm.sh train pod --type v5litepod-256 --spot \\
+      --copy gs://BUCKET/built=data/built --copy gs://BUCKET/start=weights/start \\
+      --copy gs://BUCKET/runs/adapters/model=runs/adapters/model \\
+      -- --config train_lora --config.workdir=gs://BUCKET/runs/lora
 
 The same command again goes on from the newest checkpoint in the run's folder, on any mesh and number of processes.
-configs/README.md lists the configs and their fields, launch/README.md walks through runs on pods.
+configs/README.md lists the configs, vglamm_jax/train/config.py their fields; launch/README.md walks through runs on pods.
 """
 
 
