@@ -1,4 +1,4 @@
-"""The commands that pages and helps show for pods: configs that can work, with all they read brought to the machines."""
+"""The commands that pages and helps show for pods: configs that can work, and all they read is on the machines."""
 
 import dataclasses
 import re
@@ -14,15 +14,14 @@ from vglamm_jax.train import places
 from vglamm_jax.train.command import EXAMPLES
 from vglamm_jax.train.config import TrainConfig
 from vglamm_jax.train.overrides import override
+from vglamm_jax.train.start import named_folders
 
 COMMAND = re.compile(r"^ *(bash launch/(?:tpu_vm|gke_xpk)\.sh train (?:[^\n]*\\\n)*[^\n]*)", re.MULTILINE)
 
 
 def explained(script: str) -> str:
-    shown = subprocess.run(
-        ["bash", str(ROOT / "launch" / script), "--help"], capture_output=True, text=True, check=True
-    )
-    return shown.stdout
+    command = ["bash", str(ROOT / "launch" / script), "--help"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 PAGES = {name: (ROOT / name).read_text() for name in ("README.md", "launch/README.md")}
@@ -48,8 +47,7 @@ def there(words: list[str]) -> list[str]:
 
 
 def read_by(cfg: TrainConfig) -> list[str]:
-    towers = (getattr(cfg.start, name) for name in ("checkpoint", "tokenizer", "clip", "internvideo2", "sam2"))
-    return [folder for folder in (cfg.built, *towers, *cfg.start.parts) if folder is not None]
+    return [cfg.built, *named_folders(cfg.start).values()]
 
 
 def test_every_page_has_one():

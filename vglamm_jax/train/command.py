@@ -29,7 +29,8 @@ examples:
       -- --config train_lora --config.workdir=gs://BUCKET/runs/lora
 
 The same command again goes on from the newest checkpoint in the run's folder, on any mesh and number of processes.
-configs/README.md lists the configs, vglamm_jax/train/config.py their fields; launch/README.md walks through runs on pods.
+configs/README.md lists the configs, vglamm_jax/train/config.py their fields.
+launch/README.md walks through runs on pods.
 """
 
 
