@@ -240,6 +240,13 @@ def test_a_recording_that_starts_between_key_frames_starts_at_the_next(tmp_path,
         np.testing.assert_array_equal(next(video.frames([i])), decoded[i])
 
 
+def test_single_frames_of_a_program_stream(tmp_path):
+    video = open_video(encode(tmp_path / "x.mpg", moving(60), "mpeg2video", "yuv420p", g="12", bf="2"))
+    decoded = list(video.frames())
+    for i in (30, 57, 58, 59):
+        np.testing.assert_array_equal(next(video.frames([i])), decoded[i])
+
+
 def test_a_raw_stream_that_starts_between_key_frames(tmp_path):
     whole = encode(tmp_path / "whole.h264", moving(36), "libx264", "yuv420p", g="12")
     with av.open(str(whole)) as container:

@@ -208,6 +208,7 @@ def _holds_pictures(container) -> bool:
 
 def _scan(path: Path, container, stream) -> Index:
     ticks, keys, stored, end, leading = [], [], 0, 0.0, None
+    seekable = container.format.name != "mpeg"  # FFmpeg's seeking there mistakes a frame's time for its neighbour's
     try:
         for packet in container.demux():
             if packet.is_corrupt or (not packet.size and packet.dts is None):
@@ -222,7 +223,7 @@ def _scan(path: Path, container, stream) -> Index:
                 ticks.clear()
             if packet.size and not packet.is_discard:
                 ticks.append(packet.pts)
-                keys += [packet.pts] * packet.is_keyframe
+                keys += [packet.pts] * (packet.is_keyframe and seekable)
     except av.error.FFmpegError as error:
         if not ticks:
             raise VideoError(f"{path}: cannot be read ({_reason(error)}); copy or download it again") from error
