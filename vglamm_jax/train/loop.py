@@ -22,6 +22,7 @@ from vglamm_jax.train.config import TrainConfig
 from vglamm_jax.train.evaluate import batch_frames
 from vglamm_jax.train.features import IN_STEP, Features, row_bytes, without_pixels
 from vglamm_jax.train.forward import Encoded
+from vglamm_jax.train.memory import fitting
 from vglamm_jax.train.metrics import Rates, Writer, device_memory, line, say
 from vglamm_jax.train.preemption import Preemption
 from vglamm_jax.train.state import State
@@ -46,15 +47,17 @@ def train(cfg: TrainConfig, preemption: Preemption | None = None) -> Outcome:
     `preemption`: the one that listens already, where the caller has one.
 
     Raises:
-      ValueError, OSError: the config cannot work; before the first step, in one line.
+      ValueError, OSError: the config cannot work; before the first step, in one line. So `DoesNotFit`, at the first
+        step, where the devices have too little memory.
       NotFinite: the run diverged. Nothing of the bad step is kept.
     """
     if preemption is None:
         with Preemption() as preemption:
             return train(cfg, preemption)
-    run = Run(cfg)
-    with jax.set_mesh(run.mesh), contextlib.closing(run):
-        return _steps(run, preemption)
+    with fitting():
+        run = Run(cfg)
+        with jax.set_mesh(run.mesh), contextlib.closing(run):
+            return _steps(run, preemption)
 
 
 def _steps(run: "Run", preemption: Preemption) -> Outcome:
