@@ -24,11 +24,11 @@ from vglamm_jax.models.sam2.tracker import Sam2
 from vglamm_jax.models.videoglamm import VideoGlamm
 from vglamm_jax.sharding import BATCH, gathered, shard
 from vglamm_jax.train import losses
+from vglamm_jax.train.config import Decoder
 from vglamm_jax.train.losses import LossSettings, Sums
 
 # Gathered as they run. The rest is small, or runs for many frames or chunks one after the other: gathered once.
 LAYER_BY_LAYER = r"^(llm|clip|internvideo2)/blocks/"
-Decoder = Literal["framewise", "tracked"]
 
 
 class ForwardSettings(LossSettings, Protocol):

@@ -20,7 +20,8 @@ from vglamm_jax.infer.parity_case import Case
 from vglamm_jax.models.layers import Remat
 from vglamm_jax.models.videoglamm import VideoGlamm
 from vglamm_jax.train import losses, trainable
-from vglamm_jax.train.forward import Decoder, forward
+from vglamm_jax.train.config import Decoder
+from vglamm_jax.train.forward import forward
 
 LOSSES, GRADIENTS = 1e-4, 1e-3  # relative
 FLOOR = 1e-6  # of the largest gradient norm: what is below is rounding
