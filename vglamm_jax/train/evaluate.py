@@ -1,8 +1,8 @@
 """During training: J&F and mIoU of the masks on a validation source, and pictures of them.
 
 The answer is given and the masks are drawn from its [SEG]s, so that what is measured is the masks alone, fast enough
-to do often; whether the model also says the right thing is for `vglamm eval`. Scores are taken at the size of the
-target masks.
+to do often; whether the model also says the right thing is not looked at. Scores are taken at the size of the target
+masks.
 """
 
 import itertools
