@@ -91,6 +91,12 @@ def test_unknown_topology_is_named(capsys):
     assert "v99:1x1" in capsys.readouterr().err
 
 
+def test_a_program_too_large_for_a_chip_is_told_in_one_line(capsys):
+    too_long = ["--prompt", "256", "--cache", "60000000", "--objects", "1"]
+    assert main(["aot", "infer", "--config", "configs/tiny.py", *too_long]) == 1
+    assert "prefill of 256 tokens: DOES NOT FIT: Ran out of memory" in capsys.readouterr().out.splitlines()[-1]
+
+
 def test_cache_must_hold_the_answer(capsys):
     assert main(["aot", "infer", "--prompt", "300", "--cache", "300"]) == 2
     assert "--cache 300 must exceed --prompt 300" in capsys.readouterr().err

@@ -6,7 +6,6 @@ They are those `infer/predictor.py` runs, traced on shapes alone: no weights exi
 import argparse
 import dataclasses
 import json
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -16,6 +15,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from vglamm_jax import chips
+from vglamm_jax.aot.compiling import DoesNotFit, compiled
 from vglamm_jax.aot.topology import topology_devices
 from vglamm_jax.chips import GIB
 from vglamm_jax.config import VideoGlammConfig, load_config
@@ -70,17 +70,23 @@ class Shapes:
 
 
 def compile_program(name: str, weights, held, lower: Callable[[], jax.stages.Lowered]) -> Program:
-    """Compiles one program and reads what it needs from the compiler."""
-    start = time.time()
-    memory = lower().compile().memory_analysis()
+    """Compiles one program and reads what it needs from the compiler.
+
+    Raises:
+      DoesNotFit: it alone needs more memory than a chip has.
+    """
+    try:
+        found = compiled(lower())
+    except DoesNotFit as error:
+        raise DoesNotFit(f"{name}: DOES NOT FIT: {error}") from error
     return Program(
         name=name,
         weights=bytes_per_chip(weights),
         held=bytes_per_chip(held),
-        temporaries=memory.temp_size_in_bytes,
-        outputs=memory.output_size_in_bytes - memory.alias_size_in_bytes,
-        code=memory.generated_code_size_in_bytes,
-        seconds=time.time() - start,
+        temporaries=found.temporaries,
+        outputs=found.outputs,
+        code=found.code,
+        seconds=found.seconds,
     )
 
 
@@ -139,7 +145,7 @@ def _tracking(shapes, cfg, sam2, args):
 
 
 def main(args: argparse.Namespace) -> int:
-    """Prints the table; exit code 1 when the programs do not fit together on one chip."""
+    """Prints the table; exit code 1 when the programs do not fit on one chip, one of them or all together."""
     if args.cache <= args.prompt:
         raise ValueError(f"--cache {args.cache} must exceed --prompt {args.prompt}: it also holds the answer")
     cfg, mesh = load_config(args.config), topology_mesh(args.topology)
@@ -148,10 +154,14 @@ def main(args: argparse.Namespace) -> int:
     print(f"| {'program':<26} | weights | resident | temporaries | outputs | compiled in |")
     print(f"|{'-' * 28}|--------:|---------:|------------:|--------:|------------:|")
     programs = []
-    with jax.set_mesh(mesh):
-        for program in inference_programs(shapes, cfg, args):
-            programs.append(compile_program(*program))
-            print(row(programs[-1]), flush=True)
+    try:
+        with jax.set_mesh(mesh):
+            for program in inference_programs(shapes, cfg, args):
+                programs.append(compile_program(*program))
+                print(row(programs[-1]), flush=True)
+    except DoesNotFit as error:
+        print(f"\n{error}")
+        return 1
     return conclude(args, bytes_per_chip(shapes.model(cfg)), programs)
 
 
