@@ -5,6 +5,7 @@ import json
 import pytest
 from conftest import LONG
 
+from vglamm_jax.aot.command import make_folders
 from vglamm_jax.cli import main
 
 pytest.importorskip("libtpu", reason="compiling for TPUs needs libtpu: pip install vglamm_jax[aot]")
@@ -30,7 +31,7 @@ TRAINING = ["aot", "train", "--config", "tests/tiny_training.py", "--topology", 
 
 def compiled(folder, *more):
     """(exit code, what is written as JSON, the program, the table) of compiling the step."""
-    values, program, table = (folder / name for name in ("step.json", "step.txt", "table.md"))
+    values, program, table = (folder / "results" / name for name in ("step.json", "step.txt", "table.md"))
     code = main([*TRAINING, *more, "--json", str(values), "--hlo", str(program)])
     assert main(["aot", "table", str(values), "--markdown", str(table)]) == 0
     return code, json.loads(values.read_text()), program.read_text(), table.read_text()
@@ -95,6 +96,21 @@ def test_a_program_too_large_for_a_chip_is_told_in_one_line(capsys):
     too_long = ["--prompt", "256", "--cache", "60000000", "--objects", "1"]
     assert main(["aot", "infer", "--config", "configs/tiny.py", *too_long]) == 1
     assert "prefill of 256 tokens: DOES NOT FIT: Ran out of memory" in capsys.readouterr().out.splitlines()[-1]
+
+
+@pytest.mark.parametrize("command", [["aot", "infer", *SIZES], TRAINING[:-3]])
+def test_a_chip_without_figures_is_refused_before_anything_is_compiled(command, capsys):
+    assert main([*command, "--topology", "v3:2x2"]) == 2
+    said = capsys.readouterr()
+    assert "no figures of 'v3' chips are known here, only of v4, v5e" in said.err and said.out == ""
+
+
+def test_folders_of_the_results_are_made(tmp_path):
+    wanted = [tmp_path / "new" / "deep" / "step.json", None, tmp_path / "step.txt"]
+    make_folders(wanted)
+    assert wanted[0].parent.is_dir()
+    with pytest.raises(IsADirectoryError, match="deep is a folder; name a file in it"):
+        make_folders([wanted[0].parent])
 
 
 def test_cache_must_hold_the_answer(capsys):

@@ -8,6 +8,7 @@ vglamm aot train --config configs/train_lora.py --topology v5e:16x16 --num-slice
 
 import argparse
 import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
 
 from vglamm_jax.train.command import add_overrides, chosen_config
@@ -55,8 +56,21 @@ def main(args: argparse.Namespace) -> int:
     if args.what == "infer":
         from vglamm_jax.aot import inference
 
+        make_folders([args.json])
         return inference.main(args)
     return train(args) if args.what == "train" else table(args)
+
+
+def make_folders(files: Iterable[Path | None]) -> None:
+    """Those that the files will be in, before anything takes long.
+
+    Raises:
+      OSError: one cannot be made, or a file is a folder.
+    """
+    for file in filter(None, files):
+        if file.is_dir():
+            raise IsADirectoryError(f"{file} is a folder; name a file in it")
+        file.parent.mkdir(parents=True, exist_ok=True)
 
 
 def train(args: argparse.Namespace) -> int:
@@ -66,6 +80,7 @@ def train(args: argparse.Namespace) -> int:
     if args.num_slices > 1:
         cfg = dataclasses.replace(cfg, mesh=dataclasses.replace(cfg.mesh, slices=args.num_slices))
     mesh = training.topology_mesh(cfg, args.topology)
+    make_folders([args.hlo, args.json])
     try:
         program = compiling.compiled(training.lowered(cfg, mesh))
     except compiling.DoesNotFit as error:
@@ -85,6 +100,7 @@ def table(args: argparse.Namespace) -> int:
     from vglamm_jax.aot import report
 
     found = [report.load(path) for path in args.results]
+    make_folders([args.markdown])
     if args.into is not None:
         report.write_table(found, args.into)
     if args.markdown is not None:

@@ -3,6 +3,8 @@
 import os
 from typing import Any
 
+from vglamm_jax import chips
+
 WITHOUT_LIBTPU = "compiling for TPUs needs libtpu: pip install vglamm_jax[aot]"
 
 
@@ -10,7 +12,8 @@ def topology_devices(name: str, slices: int = 1) -> list[Any]:
     """The chips of e.g. `v5e:4x4`, of `slices` such slices joined by the data-centre network.
 
     Raises:
-      ValueError: a topology libtpu does not know. ModuleNotFoundError: no libtpu.
+      ValueError: a topology libtpu does not know, or chips whose figures `chips` does not know.
+      ModuleNotFoundError: no libtpu.
     """
     os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
@@ -22,10 +25,12 @@ def topology_devices(name: str, slices: int = 1) -> list[Any]:
     if slices > 1:
         options["num_slices"] = slices
     try:
-        return list(topologies.get_topology_desc(platform="tpu", topology_name=name, **options).devices)
+        devices = list(topologies.get_topology_desc(platform="tpu", topology_name=name, **options).devices)
     except ImportError as error:
         raise ModuleNotFoundError(WITHOUT_LIBTPU) from error
     except Exception as error:
         if "libtpu" in str(error).lower() and "not" in str(error).lower():
             raise ModuleNotFoundError(WITHOUT_LIBTPU) from error
         raise ValueError(f"topology {name!r} is not known; examples: v5e:1x1, v5e:4x4, v5p:2x2x1 ({error})") from error
+    chips.of_topology(name)
+    return devices
