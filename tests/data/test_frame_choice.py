@@ -36,10 +36,17 @@ def test_slow_video_keeps_every_frame(tmp_path):
     assert sample(video).tolist() == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize("kwargs", [{"fps": 0}, {"stride": 0}, {"max_frames": 0}])
-def test_bad_sampling(clip, kwargs):
-    with pytest.raises(VideoError, match="must be above 0"):
-        sample(clip, **kwargs)
+def test_the_slowest_rate_is_one_frame(clip):
+    assert sample(clip, fps=1e-310).tolist() == [0]
+
+
+@pytest.mark.parametrize("every_frame", [False, True])
+@pytest.mark.parametrize(
+    "kwargs", [{"fps": 0}, {"fps": float("nan")}, {"fps": float("inf")}, {"stride": -3}, {"max_frames": 0}]
+)
+def test_bad_sampling(clip, kwargs, every_frame):
+    with pytest.raises(VideoError, match="must be above 0 and finite"):
+        sample(clip, **kwargs, every_frame=every_frame)
 
 
 @pytest.mark.parametrize("window", [(9.0, None), (3.0, 1.0)])

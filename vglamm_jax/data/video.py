@@ -62,14 +62,16 @@ def sample(
     The original's stride of 0 below half a frame a second is 1 here.
 
     Raises:
-        VideoError: no frame lies between start and end, or a number is not positive.
+        VideoError: no frame lies between start and end, or a number is not positive or not finite.
     """
+    numbers = [number for number in (fps, stride, max_frames) if number is not None]
+    if not all(0 < number < np.inf for number in numbers):
+        said = f"{fps}, {stride}, {max_frames}"
+        raise VideoError(f"{video.path}: fps, stride and max_frames must be above 0 and finite, got {said}")
     window = _window(video, start, end)
     if every_frame:
         return window
-    if fps <= 0 or (stride is not None and stride < 1) or (max_frames is not None and max_frames < 1):
-        raise VideoError(f"{video.path}: fps, stride and max_frames must be above 0, got {fps}, {stride}, {max_frames}")
-    step = max(1, round(video.fps / fps)) if stride is None else stride
+    step = max(1, round(min(video.fps / fps, len(window)))) if stride is None else stride
     chosen = window[::step]
     if max_frames is not None and len(chosen) > max_frames:
         chosen = chosen[np.linspace(0, len(chosen) - 1, max_frames, dtype=np.int64)]
