@@ -49,6 +49,12 @@ def filled(cfg: LlmConfig, tensors, dtype=np.float32) -> CausalLM:
     return engine.fill(module, engine.Part([*tables.llm(cfg), *lora_rows(cfg)], tensors), dtype=dtype)
 
 
+def factors(model: CausalLM) -> dict[str, LazyTensor]:
+    """Those of LoRA under canonical names."""
+    named = engine.to_torch(model, [*tables.llm(model.cfg), *lora_rows(model.cfg)])
+    return {name: lazy(value) for name, value in named if ".lora_" in name}
+
+
 @jax.jit
 def _logits(llm: CausalLM, ids: jax.Array) -> jax.Array:
     hidden, _ = llm(llm.embed(ids), np.arange(ids.shape[1])[None])

@@ -7,7 +7,7 @@ import json
 import jax
 import numpy as np
 import pytest
-from tiny_llm import LLAMA, PHI3, filled, lazy_state, logits, torch_llm, torch_logits
+from tiny_llm import LLAMA, PHI3, factors, filled, lazy_state, logits, torch_llm, torch_logits
 
 from vglamm_jax.config import LoraConfig
 from vglamm_jax.convert import engine, peft_io, tables
@@ -79,7 +79,7 @@ def test_adapter_of_peft_gives_the_logits_of_peft(case):
 
 def test_export_loads_in_peft_with_the_same_logits_and_bits(case, tmp_path):
     model = ours(case)
-    peft_io.write_adapter(tmp_path, case.cfg.lora, peft_io.factors_of_model(model), "base/model")
+    peft_io.write_adapter(tmp_path, case.cfg.lora, factors(model), "base/model")
     loaded = peft.PeftModel.from_pretrained(copy.deepcopy(case.base), tmp_path).eval()
     assert_near(torch_logits(loaded, IDS), logits(model, IDS))
     made, theirs = (open_tensors(folder / "adapter_model.safetensors") for folder in (tmp_path, case.folder))

@@ -13,12 +13,10 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from vglamm_jax.config import LlmConfig, LoraConfig
-from vglamm_jax.convert import engine, peft_config
+from vglamm_jax.convert import peft_config
 from vglamm_jax.convert.peft_names import factor_shapes, last_parts, misfits, strip_peft, target_names, wrap_peft
 from vglamm_jax.convert.sizes import read_json
-from vglamm_jax.convert.tables_lora import lora as lora_rows
 from vglamm_jax.convert.torch_io import CheckpointError, LazyTensor, open_tensors
-from vglamm_jax.models.llm import CausalLM
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILES = ("adapter_model.safetensors", "adapter_model.bin")
@@ -129,17 +127,3 @@ def write_adapter(folder: Path, lora: LoraConfig, tensors: Mapping[str, LazyTens
     arrays = {wrap_peft(name): np.ascontiguousarray(tensor.read()) for name, tensor in tensors.items()}
     save_file(arrays, folder / WEIGHTS_FILES[0], metadata={"format": "pt"})
     (folder / CONFIG_FILE).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-
-
-def factors_of_model(llm: CausalLM) -> dict[str, LazyTensor]:
-    """The factors of a model with LoRA under canonical names, for `write_adapter`; nothing is read yet."""
-    parameters = {path: leaf for path, leaf in engine.leaves(llm).items() if path.endswith(("/lora_a", "/lora_b"))}
-    return {
-        slot.key: LazyTensor(
-            slot.torch_shape,
-            np.dtype(parameters[slot.path].dtype),
-            lambda slot=slot: slot.read(np.asarray(parameters[slot.path])),
-            Path("model"),
-        )
-        for slot in engine.slots(lora_rows(llm.cfg), parameters)
-    }
