@@ -56,11 +56,11 @@ def test_training_text_equals_the_original(case):
 @pytest.mark.parametrize("protocol", ["default", "reference"])
 def test_training_batch_equals_the_original(case, inputs, golden_tokenizer, protocol):
     turns = [prompts.as_turns(messages) for messages in case["conversations"]]
-    samples = [prompts.encode_labelled(t, golden_tokenizer, protocol=protocol) for t in turns]
-    ids, labels, attention = prompts.pad_batch(samples, golden_tokenizer.pad_token_id)
-    np.testing.assert_array_equal(ids, inputs["train_input_ids"])
-    np.testing.assert_array_equal(labels, inputs["train_labels"])
-    np.testing.assert_array_equal(attention, inputs["train_attention_mask"])
+    for row, turn in enumerate(turns):
+        ids, labels = prompts.encode_labelled(turn, golden_tokenizer, protocol=protocol)
+        attended = inputs["train_attention_mask"][row].astype(bool)
+        np.testing.assert_array_equal(ids, inputs["train_input_ids"][row][attended])
+        np.testing.assert_array_equal(labels, inputs["train_labels"][row][attended])
 
 
 @pytest.mark.parametrize("turns", [TWO_TURNS[:2], TWO_TURNS], ids=["one", "two"])
@@ -160,18 +160,3 @@ def test_seg_in_the_question_counts_only_for_the_original(tokenizer):
     ids, labels = prompts.encode_labelled(turns, tokenizer)
     assert prompts.seg_mask(ids, SEG).sum() == 2
     assert prompts.seg_mask(ids, SEG, labels).sum() == 1
-
-
-def test_pad_batch_refuses_what_does_not_fit():
-    sample = (np.arange(5), np.arange(5))
-    assert prompts.pad_batch([sample], 0, length=7)[0].shape == (1, 7)
-    with pytest.raises(prompts.PromptError, match="5 tokens, more than the 4 allowed"):
-        prompts.pad_batch([sample], 0, length=4)
-
-
-def test_a_token_that_equals_the_pad_id_is_still_attended():
-    ids, _, attention = prompts.pad_batch(
-        [(np.array([4, 0, 5]), np.array([4, 0, 5])), (np.array([4]), np.array([4]))], 0
-    )
-    assert attention.tolist() == [[True, True, True], [True, False, False]]
-    assert ids[1].tolist() == [4, 0, 0]

@@ -152,27 +152,6 @@ def reference_labels(text: str, ids: np.ndarray, tokenizer) -> np.ndarray:
     return labels
 
 
-def pad_batch(
-    samples: Sequence[tuple[np.ndarray, np.ndarray]], pad_id: int, length: int | None = None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(ids [L], labels [L]) pairs -> ids int64 [B, L], labels int64 [B, L], attention mask bool [B, L], padded right.
-
-    Raises:
-        PromptError: a sample is longer than `length`.
-    """
-    longest = max(len(ids) for ids, _ in samples)
-    length = longest if length is None else length
-    if longest > length:
-        raise PromptError(f"a conversation has {longest} tokens, more than the {length} allowed: shorten it")
-    ids = np.full((len(samples), length), pad_id, np.int64)
-    labels = np.full((len(samples), length), IGNORE, np.int64)
-    for row, (sample_ids, sample_labels) in enumerate(samples):
-        ids[row, : len(sample_ids)] = sample_ids
-        labels[row, : len(sample_labels)] = sample_labels
-    lengths = np.array([len(sample_ids) for sample_ids, _ in samples])
-    return ids, labels, np.arange(length) < lengths[:, None]
-
-
 def seg_mask(ids: np.ndarray, seg_id: int, labels: np.ndarray | None = None) -> np.ndarray:
     """bool [..., L]: positions whose next token is [SEG], i.e. whose hidden state predicts it (facts 4.6).
 
