@@ -79,11 +79,19 @@ def kill_at_random(workdir: Path, processes: list[subprocess.Popen], rng: np.ran
     """While it starts, compiles, steps or writes a checkpoint; all processes that belong together."""
     lines = int(rng.choice([0, 4, 5, 6]))  # 4: a checkpoint has been begun a step before
     if lines:
+        wait_until_begun(workdir, processes[0])
         train_process.wait_for_steps(workdir, lines, processes[0])
     time.sleep(rng.uniform(0, 0.5 if lines else 10))
     for process in reversed(processes):
         process.kill()
         process.communicate()
+
+
+def wait_until_begun(workdir: Path, process: subprocess.Popen) -> None:
+    """Until it has written metrics.jsonl anew, without the steps that it does again: those must not count."""
+    path = workdir / "metrics.jsonl"
+    before = path.stat().st_ino if path.exists() else None
+    train_process.wait_for(lambda: path.exists() and path.stat().st_ino != before, process)
 
 
 def started(workdir: Path, layout: tuple[int, int, str]) -> list[subprocess.Popen]:
