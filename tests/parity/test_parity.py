@@ -3,6 +3,7 @@
 import dataclasses
 import types
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -142,6 +143,19 @@ def test_rounding_moves_matrices_of_sam2_by_less_than_a_step(true):
     before = np.asarray(true.model.sam2.memory_attention.layers.linear1.kernel[...])
     change = np.abs(np.asarray(moved.sam2.memory_attention.layers.linear1.kernel[...]) - before)
     assert change.max() > 0 and (change <= np.abs(before) * 2**-8 * 1.001).all()
+
+
+def test_a_number_that_one_rounding_leaves_alone_is_judged_by_others(monkeypatch):
+    """100 in the golden folder: 101 with the stored weights is as far as the third rounding moves it, 110 is not."""
+    stage = Stage("grad_norm:x", "x", lambda case: np.array([case.ours]), 1e-3)
+
+    def case(ours):
+        return types.SimpleNamespace(**vars(case_with(x=np.array([100.0]))), ours=ours)
+
+    monkeypatch.setattr(parity.Rounding, "moved", lambda self, seed: case((100, 100.01, 100.5)[seed]))
+    judge = parity.Rounding(case(100), jnp.bfloat16).judge
+    found = [judge(stage, case(ours), parity.compare(stage, case(ours))) for ours in (100, 101, 110)]
+    assert [(result.passed, result.rounded) for result in found] == [(True, False), (True, True), (False, False)]
 
 
 def test_a_folder_without_golden_values_is_refused(tmp_path):

@@ -15,7 +15,7 @@ from vglamm_jax.convert import engine, tables
 from vglamm_jax.data import splice
 from vglamm_jax.data.pack import Batch
 from vglamm_jax.data.prompts import IGNORE
-from vglamm_jax.infer.parity import Stage
+from vglamm_jax.infer.parity import ROUNDINGS, Stage
 from vglamm_jax.infer.parity_case import Case
 from vglamm_jax.models.layers import Remat
 from vglamm_jax.models.videoglamm import VideoGlamm
@@ -69,7 +69,7 @@ def norm(case: Case, name: str) -> np.floating:
     return np.linalg.norm(gradient.astype(np.float64))
 
 
-@functools.lru_cache(maxsize=2)  # a case, and the one it is compared with where weights are rounded
+@functools.lru_cache(maxsize=1 + ROUNDINGS)  # a case, and those it is compared with where weights are rounded
 def trained(case: Case, cfg: Settings = Settings()) -> Trained:
     """Losses and gradients of one pass over the batch."""
     train, frozen = trainable.split(case.model, cfg)
