@@ -75,6 +75,7 @@ def make_folders(files: Iterable[Path | None]) -> None:
 
 def train(args: argparse.Namespace) -> int:
     from vglamm_jax.aot import compiling, report, training
+    from vglamm_jax.train.memory import DoesNotFit
 
     cfg = chosen_config(args)
     if args.num_slices > 1:
@@ -83,7 +84,7 @@ def train(args: argparse.Namespace) -> int:
     make_folders([args.hlo, args.json])
     try:
         program = compiling.compiled(training.lowered(cfg, mesh))
-    except compiling.DoesNotFit as error:
+    except DoesNotFit as error:
         print(f"{args.config} on {args.topology}: DOES NOT FIT: {error}")
         return 1
     if args.hlo is not None:

@@ -12,12 +12,10 @@ from typing import IO
 
 import jax
 
+from vglamm_jax.train.memory import OUT_OF_MEMORY, DoesNotFit
+
 # What the partitioner says where it found no way from one sharding to another but to gather the whole array.
 COMPLAINT = "Involuntary full rematerialization"
-
-
-class DoesNotFit(ValueError):
-    """The compiler found no way to run the program in a chip's memory; the message has both sizes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,14 +36,14 @@ def compiled(program: jax.stages.Lowered) -> Compiled:
     """Compiles for the topology that the program's shapes are placed on.
 
     Raises:
-      DoesNotFit: it needs more memory than a chip has.
+      DoesNotFit: it needs more memory than a chip has; the message has both sizes.
     """
     start = time.time()
     with captured_stderr() as said:
         try:
             executable = program.compile()
         except jax.errors.JaxRuntimeError as error:
-            if "RESOURCE_EXHAUSTED" not in str(error):
+            if OUT_OF_MEMORY not in str(error):
                 raise
             raise DoesNotFit(_memory_line(str(error))) from error
     memory = executable.memory_analysis()

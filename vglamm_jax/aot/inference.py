@@ -15,14 +15,15 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from vglamm_jax import chips
-from vglamm_jax.aot.compiling import DoesNotFit, compiled
+from vglamm_jax.aot.compiling import compiled
 from vglamm_jax.aot.topology import topology_devices
 from vglamm_jax.chips import GIB
-from vglamm_jax.config import VideoGlammConfig, load_config
+from vglamm_jax.config import VideoGlammConfig, load_model_config
 from vglamm_jax.infer import generate, predictor, track
 from vglamm_jax.models import layers
 from vglamm_jax.models.videoglamm import VideoGlamm
 from vglamm_jax.sharding import AXES, shardings
+from vglamm_jax.train.memory import DoesNotFit
 
 
 @dataclasses.dataclass
@@ -148,7 +149,7 @@ def main(args: argparse.Namespace) -> int:
     """Prints the table; exit code 1 when the programs do not fit on one chip, one of them or all together."""
     if args.cache <= args.prompt:
         raise ValueError(f"--cache {args.cache} must exceed --prompt {args.prompt}: it also holds the answer")
-    cfg, mesh = load_config(args.config), topology_mesh(args.topology)
+    cfg, mesh = load_model_config(args.config), topology_mesh(args.topology)
     shapes = Shapes(mesh)
     print(f"{args.config} on {args.topology}, bfloat16; GiB per chip\n")
     print(f"| {'program':<26} | weights | resident | temporaries | outputs | compiled in |")

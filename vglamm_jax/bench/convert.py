@@ -17,7 +17,7 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 
-from vglamm_jax.config import VideoGlammConfig, load_config
+from vglamm_jax.config import VideoGlammConfig, load_model_config
 from vglamm_jax.convert import engine, tables, torch_export
 from vglamm_jax.convert.checkpoint import Checkpoint, Sizes
 from vglamm_jax.convert.publish import require_space, size
@@ -59,7 +59,7 @@ def run(config: str, folder: Path, kind: torch_export.Format, report: Callable[[
 
     All of that in a new folder inside `folder`, which is removed at the end; nothing else in `folder` is touched.
     """
-    cfg = load_config(config)
+    cfg = load_model_config(config)
     rows: list[Row] = []
 
     def add(step: str, nbytes: int, seconds: float, base: float | None = None, peak: int | None = None) -> None:

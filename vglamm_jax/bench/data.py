@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from vglamm_jax.config import VideoGlammConfig, load_config
+from vglamm_jax.config import VideoGlammConfig, load_model_config
 from vglamm_jax.data.clip_maker import SCENE, scene_frames
 from vglamm_jax.data.image_files import read_image
 from vglamm_jax.data.markup import Phrase
@@ -90,11 +90,11 @@ def run(
     with tempfile.TemporaryDirectory() as folder:
         media = Files(Path(folder))
         tokenizer = load_tokenizer(tiny_tokenizer(Path(folder) / "tokenizer"))
-        cfg = dataclasses.replace(load_config(config), seg_token_id=tokenizer.convert_tokens_to_ids("[SEG]"))
+        cfg = dataclasses.replace(load_model_config(config), seg_token_id=tokenizer.convert_tokens_to_ids("[SEG]"))
         for measured in (
             stages(media, cfg, tokenizer, examples, supervised),
             decoding(media),
-            (Row(*values) for values in stalls(mixtures(media), load_config("tiny"), tokenizer, steps)),
+            (Row(*values) for values in stalls(mixtures(media), load_model_config("tiny"), tokenizer, steps)),
         ):
             for row in measured:
                 rows.append(row)

@@ -13,7 +13,7 @@ import jax
 
 from vglamm_jax.bench import PARTS
 from vglamm_jax.bench.timing import Pair, Row, measure
-from vglamm_jax.config import HieraConfig, VideoGlammConfig, load_config
+from vglamm_jax.config import HieraConfig, VideoGlammConfig, load_model_config
 
 Size = Literal["tiny", "small", "full"]
 
@@ -34,8 +34,8 @@ def workload(size: Size) -> Workload:
     published one would take 30 GB. `small`: published widths with few blocks, for a quick look. `tiny`: the test model.
     """
     if size == "tiny":
-        return Workload(load_config("tiny"), images=2, prompt=128, new_tokens=8, objects=2)
-    config = load_config("videoglamm_phi3")
+        return Workload(load_model_config("tiny"), images=2, prompt=128, new_tokens=8, objects=2)
+    config = load_model_config("videoglamm_phi3")
     if size == "full":
         config.llm = dataclasses.replace(
             config.llm, width=1024, depth=8, heads=16, kv_heads=16, head_dim=64, mlp_width=2816

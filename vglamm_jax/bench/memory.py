@@ -74,12 +74,12 @@ def track(clip: Path, config: str) -> dict[str, float]:
     import numpy as np
     from flax import nnx
 
-    from vglamm_jax.config import load_config
+    from vglamm_jax.config import load_model_config
     from vglamm_jax.data.video import open_video
     from vglamm_jax.infer.track import mask_video
     from vglamm_jax.models.sam2.tracker import Sam2
 
-    cfg = load_config(config).sam2
+    cfg = load_model_config(config).sam2
     model = jax.jit(lambda: Sam2(cfg, nnx.Rngs(0)))()
     prompts = np.random.default_rng(0).standard_normal((OBJECTS, cfg.width)).astype(np.float32)
     video, frames, ready = open_video(clip), 0, 0.0

@@ -94,12 +94,12 @@ def convert(args: argparse.Namespace) -> int:
 
 
 def verify(args: argparse.Namespace) -> int:
-    from vglamm_jax.config import load_config
+    from vglamm_jax.config import load_model_config
     from vglamm_jax.convert.verify import check, compare
 
     if len(args.paths) > 2:
         raise ValueError(f"--verify compares two checkpoints, or one with its manifest; {len(args.paths)} were given")
-    config = load_config(args.config) if args.config else None
+    config = load_model_config(args.config) if args.config else None
     with bar(args, "comparing") as progress:
         if len(args.paths) == 1:
             count = check(args.paths[0], config, progress)

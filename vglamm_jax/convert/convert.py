@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import jax.numpy as jnp
 
-from vglamm_jax.config import VideoGlammConfig, load_config
+from vglamm_jax.config import VideoGlammConfig, load_model_config
 from vglamm_jax.convert import checkpoint as checkpoints
 from vglamm_jax.convert import orbax_io, torch_export
 from vglamm_jax.convert.checkpoint import Checkpoint
@@ -74,7 +74,7 @@ def convert(
         raise ValueError(f"to={to!r}: choose orbax, pytorch, safetensors or peft")
     sources = [sources] if isinstance(sources, (str, Path)) else list(sources)
     if config is not None and not isinstance(config, VideoGlammConfig):
-        config = load_config(config)
+        config = load_model_config(config)
     opened = open_checkpoint(sources, config, lora_alpha=lora_alpha)
     found = checkpoints.merge_lora(opened.checkpoint) if merge_lora else opened.checkpoint
     found = checkpoints.only(found, part) if part is not None else found

@@ -9,7 +9,7 @@ OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"
 
 
 class DoesNotFit(ValueError):
-    """The devices have too little memory for the run; starting it again changes nothing."""
+    """A program or a run needs more memory than its devices have; starting it again changes nothing."""
 
 
 @contextlib.contextmanager
