@@ -42,7 +42,7 @@ def test_unknown_part_is_named():
 
 def test_full_size_is_the_published_one_with_a_smaller_language_model():
     work = inference.workload("full")
-    published = inference.load_config("videoglamm_phi3")
+    published = inference.load_model_config("videoglamm_phi3")
     assert (work.config.llm.width, work.config.llm.depth) == (1024, 8)
     work.config.llm = published.llm
     assert work.config == published
@@ -50,7 +50,7 @@ def test_full_size_is_the_published_one_with_a_smaller_language_model():
 
 
 def test_small_size_keeps_the_published_widths():
-    small, published = inference.workload("small").config, inference.load_config("videoglamm_phi3")
+    small, published = inference.workload("small").config, inference.load_model_config("videoglamm_phi3")
     for part in ("clip", "llm"):
         assert getattr(small, part).width == getattr(published, part).width
     assert small.sam2.hiera.width == published.sam2.hiera.width
