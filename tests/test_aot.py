@@ -9,6 +9,8 @@ from vglamm_jax.aot.command import make_folders
 from vglamm_jax.cli import main
 
 pytest.importorskip("libtpu", reason="compiling for TPUs needs libtpu: pip install vglamm_jax[aot]")
+# What JAX says of its cache when it cannot read a TPU's program from there.
+pytestmark = pytest.mark.filterwarnings("error:Error reading persistent compilation cache")
 
 SIZES = ["--config", "configs/tiny.py", "--prompt", "256", "--cache", "384", "--objects", "2"]
 

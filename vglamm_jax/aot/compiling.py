@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import math
 import os
 import re
 import sys
@@ -39,7 +40,7 @@ def compiled(program: jax.stages.Lowered) -> Compiled:
       DoesNotFit: it needs more memory than a chip has; the message has both sizes.
     """
     start = time.time()
-    with captured_stderr() as said:
+    with captured_stderr() as said, not_kept():
         try:
             executable = program.compile()
         except jax.errors.JaxRuntimeError as error:
@@ -57,6 +58,18 @@ def compiled(program: jax.stages.Lowered) -> Compiled:
         complaints=tuple(line for line in said if COMPLAINT in line),
         hlo=executable.as_text(),
     )
+
+
+@contextlib.contextmanager
+def not_kept() -> Iterator[None]:
+    """Nothing goes into JAX's compilation cache: without its chip, no program of a TPU can be read from there again."""
+    name = "jax_persistent_cache_min_compile_time_secs"
+    before = getattr(jax.config, name)
+    jax.config.update(name, math.inf)
+    try:
+        yield
+    finally:
+        jax.config.update(name, before)
 
 
 @contextlib.contextmanager
