@@ -162,7 +162,7 @@ def test_unusual_values_come_back_too(tmp_path):
     for_transformers = dataclasses.replace(cfg, stability_delta=0.1, decoder_heads=4, top_down_levels=(3,))
     hf_settings.write(tmp_path, sam2_settings.transformers_sam2_files(for_transformers))
     assert transformers_sam2_config(tmp_path) == for_transformers
-    with pytest.raises(CheckpointError, match=r"cannot have decoder_heads 4, stability_delta 0\.1; write it for"):
+    with pytest.raises(CheckpointError, match=r"cannot have decoder_heads 4, stability_delta 0\.1; that of transf"):
         sam2_settings.sam2_yaml(for_transformers)
 
 

@@ -47,12 +47,32 @@ def test_its_weights_are_those_that_the_files_give(release, orbax):
         assert a.dtype == b.dtype and np.array_equal(a, b), path
 
 
+@pytest.mark.parametrize(
+    "choices", [{"encoders": "image"}, {"encoders": "video", "mask_path": "framewise"}, {"frames": 4, "pool": 1}]
+)
+def test_what_the_original_cannot_say_of_a_model_is_kept(release, tmp_path, choices):
+    cfg = dataclasses.replace(open_checkpoint([release]).checkpoint.model, **choices)
+    convert(release, tmp_path / "torch", "safetensors", config=cfg)
+    assert load(tmp_path / "torch")[1] == cfg
+    convert(tmp_path / "torch", tmp_path / "orbax")
+    convert(tmp_path / "orbax", tmp_path / "again", "safetensors")
+    assert load(tmp_path / "orbax")[1] == load(tmp_path / "again")[1] == cfg
+    said = json.loads((tmp_path / "again" / "config.json").read_text())
+    assert said == json.loads((release / "checkpoint" / "config.json").read_text()) | {"vglamm_jax": said["vglamm_jax"]}
+    del said["vglamm_jax"]["llm"]
+    (tmp_path / "again" / "config.json").write_text(json.dumps(said))
+    with pytest.raises(
+        CheckpointError, match=r"config\.json: vglamm_jax: VideoGlammConfig: missing llm; it was written"
+    ):
+        load(tmp_path / "again")
+
+
 def test_its_folder_may_be_named_from_where_one_is(orbax, monkeypatch):
     monkeypatch.chdir(orbax.parent)
     here, _, _ = load(orbax.name)
     there, _, _ = load(orbax)
     assert all(map(np.array_equal, jax.tree.leaves(here), jax.tree.leaves(there)))
-    assert orbax_read.stored(orbax.name) == set(engine.leaves(there))
+    assert orbax_read.stored(orbax.name) == {path: x.shape for path, x in engine.leaves(there).items()}
 
 
 def test_another_dtype_is_a_cast(release, orbax):

@@ -8,7 +8,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-from vglamm_jax.config import ClipConfig, InternVideo2Config, LlmConfig, RopeScaling, VideoGlammConfig
+from vglamm_jax.config import (
+    ClipConfig,
+    InternVideo2Config,
+    LlmConfig,
+    RopeScaling,
+    VideoGlammConfig,
+    from_json,
+    to_json,
+)
 from vglamm_jax.convert.torch_io import CheckpointError
 
 Files = dict[str, dict[str, Any]]  # name -> JSON content
@@ -18,6 +26,9 @@ CLIP_TOWER = "openai/clip-vit-large-patch14-336"
 INTERNVIDEO2_TOWER = "OpenGVLab/InternVideo2-Stage2_1B-224p-f4/InternVideo2-stage2_1b-224p-f4.pt"
 CLIP_MEAN, CLIP_STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
 BICUBIC = 3
+# The original has one choice of each, which a `config.json` need not say. With another, it keeps our whole config.
+CHOICES = {"encoders": "both", "mask_path": "tracked", "frames": 16, "pool": 2}
+OURS = "vglamm_jax"
 
 
 def write(folder: Path, files: Files) -> list[Path]:
@@ -66,6 +77,28 @@ def videoglamm_files(
         "use_sam2": True,
     }
     return {"config.json": settings, "generation_config.json": generation}
+
+
+def add_choices(path: Path, cfg: VideoGlammConfig) -> None:
+    """Has a `config.json` of the original say what it has no words for; where that is nothing, it stays as it is."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    before = content.pop(OURS, None)
+    if any(getattr(cfg, name) != value for name, value in CHOICES.items()):
+        content[OURS] = json.loads(json.dumps(to_json(cfg)))
+    if content.get(OURS) != before:
+        write(path.parent, {path.name: content})
+
+
+def chosen(content: dict[str, Any], path: Path) -> VideoGlammConfig | None:
+    """The config that `add_choices` kept in the content of a `config.json`.
+
+    Raises:
+      CheckpointError: it is not that of this version.
+    """
+    try:
+        return from_json(VideoGlammConfig, content[OURS]) if OURS in content else None
+    except (ValueError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path}: {OURS}: {error}; pass --config, or convert the model again") from error
 
 
 def _towers(cfg: VideoGlammConfig, clip_tower: str, internvideo2_tower: str) -> dict[str, Any]:

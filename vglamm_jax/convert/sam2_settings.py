@@ -38,7 +38,8 @@ def sam2_yaml(cfg: Sam2Config, *, package: str = META) -> str:
     stated = {**vars(cfg), "norm_eps": cfg.hiera.norm_eps}
     other = [f"{name} {stated[name]}" for name in META_FIXED if stated[name] != published[name]]
     if other:
-        raise CheckpointError(f"Meta's code for SAM2 cannot have {', '.join(other)}; write it for transformers")
+        lacks = f"Meta's code for SAM2 cannot have {', '.join(other)}"
+        raise CheckpointError(f"{lacks}; that of transformers can: --part sam2 --layout transformers")
     values = {"_target_": f"{package}.modeling.sam2_base.SAM2Base", **_meta(cfg, f"{package}.modeling.")}
     if package == ORIGINAL:
         return yaml.safe_dump(values, sort_keys=False)

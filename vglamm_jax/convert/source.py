@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vglamm_jax.config import InternVideo2Config, Sam2Config, VideoGlammConfig
-from vglamm_jax.convert import engine, sizes, tables
+from vglamm_jax.convert import engine, hf_settings, sizes, tables
 from vglamm_jax.convert.chat_template import template_of
 from vglamm_jax.convert.rows import under
 from vglamm_jax.convert.tables_sam2 import sam2 as sam2_rows
@@ -61,7 +61,8 @@ def find(
         )
     said = sizes.read_json(home / "config.json")
     places = list(dict.fromkeys([root, home, home.parent, Path(".")]))
-    encoders = config.encoders if config is not None else "both"
+    told = config or hf_settings.chosen(said, home / "config.json")
+    encoders = told.encoders if told is not None else "both"
     found_clip = found_internvideo2 = None
     if encoders != "video":
         names = ["clip", *_said(said, "image_mm_vision_tower", "image_vision_tower")]
@@ -137,7 +138,11 @@ class Opened:
 
 
 def read_config(sources: Sources, opened: Opened | None = None) -> VideoGlammConfig:
-    """The sizes of the checkpoint at `sources`, which have both towers (see `sizes` for where each comes from)."""
+    """The sizes of the checkpoint at `sources` (see `sizes` for where each comes from); as it says, if it says them."""
+    path = sources.folder / "config.json"
+    told = hf_settings.chosen(sizes.read_json(path), path)
+    if told is not None:
+        return told
     opened = opened or Opened(sources)
     return model_config(
         sources.folder,

@@ -82,6 +82,7 @@ def _whole_model(checkpoint: Checkpoint, folder: Path, writer: Writer) -> None:
     writer.folder(folder, {name: t for name, t in checkpoint.tensors.items() if name not in clip})
     hf_settings.write(folder, hf_settings.videoglamm_files(checkpoint.model))
     _companions(checkpoint, "home", folder)
+    hf_settings.add_choices(folder / "config.json", checkpoint.model)
     if clip:
         _clip(checkpoint, folder / "clip", writer)
     if checkpoint.part("internvideo2"):
