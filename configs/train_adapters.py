@@ -13,9 +13,9 @@ from vglamm_jax.data.shares import Share
 from vglamm_jax.train.config import OptimizerConfig, StartConfig, TrainConfig
 
 
-def get_config() -> TrainConfig:
+def get_config(model: str = "videoglamm_phi3") -> TrainConfig:
     return TrainConfig(
-        model=load_config("videoglamm_phi3"),
+        model=load_config(model),
         start=StartConfig(checkpoint="weights/start"),
         # No published checkpoint has text_hidden_fcs: without masks it stays random here, and the next stage learns it.
         trainable=("mm_projector", "image_mm_projector", "text_hidden_fcs"),

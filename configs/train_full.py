@@ -13,9 +13,9 @@ from vglamm_jax.data.shares import Share
 from vglamm_jax.train.config import EvaluationConfig, MeshConfig, OptimizerConfig, StartConfig, TrainConfig
 
 
-def get_config() -> TrainConfig:
+def get_config(model: str = "videoglamm_phi3") -> TrainConfig:
     return TrainConfig(
-        model=load_config("videoglamm_phi3"),
+        model=load_config(model),
         start=StartConfig(checkpoint="weights/start", parts=("runs/adapters/model",)),
         trainable=("llm", "mm_projector", "image_mm_projector", "text_hidden_fcs", "mask_decoder", "memory"),
         data=DataConfig(pack=PackConfig(lengths=(1024, 2048, 4096), slots=4, frames=8), threads=16, ahead=4),

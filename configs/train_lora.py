@@ -18,13 +18,14 @@ from vglamm_jax.data.shares import Share
 from vglamm_jax.train.config import EvaluationConfig, MeshConfig, OptimizerConfig, StartConfig, TrainConfig
 
 
-def get_config() -> TrainConfig:
-    model = load_config("videoglamm_phi3")
-    lora = LoraConfig(rank=8, alpha=16, dropout=0.05, targets=model.llm.lora_targets("q_proj,v_proj"))
+def get_config(model: str = "videoglamm_phi3") -> TrainConfig:
+    whole = load_config(model)
+    lora = LoraConfig(rank=8, alpha=16, dropout=0.05, targets=whole.llm.lora_targets("q_proj,v_proj"))
+    tokens = ("embed_tokens",) if whole.llm.tie_embeddings else ("embed_tokens", "lm_head")
     return TrainConfig(
-        model=dataclasses.replace(model, llm=dataclasses.replace(model.llm, lora=lora)),
+        model=dataclasses.replace(whole, llm=dataclasses.replace(whole.llm, lora=lora)),
         start=StartConfig(checkpoint="weights/start", parts=("runs/adapters/model",)),
-        trainable=("lora", "embed_tokens", "lm_head", "text_hidden_fcs", "mask_decoder"),
+        trainable=("lora", *tokens, "text_hidden_fcs", "mask_decoder"),
         data=DataConfig(pack=PackConfig(lengths=(1024, 2048, 4096), slots=4, frames=8), threads=16, ahead=4),
         mixture=load_config("data_videoglamm"),
         built="data/built",

@@ -60,6 +60,23 @@ def test_towers_and_a_language_model_are_completed(began, towers, tmp_path):
     assert {path.rpartition("/")[2] for path in found if path not in whole} == {"lora_a", "lora_b"}
 
 
+@pytest.mark.parametrize("more", [3, -5])
+def test_a_language_model_without_the_new_tokens_gets_rows_for_them(towers, tmp_path, capfd, more):
+    """Each as the mean of the others; what is not needed goes."""
+    cfg = export_process.config(towers, tmp_path)
+    cfg = dataclasses.replace(cfg, trainable=(*cfg.trainable, "mm_projector", "image_mm_projector"))
+    before, had = begun(cfg), cfg.model.llm.vocab
+    llm = dataclasses.replace(cfg.model.llm, vocab=had + more)
+    found = begun(dataclasses.replace(cfg, model=dataclasses.replace(cfg.model, llm=llm)))
+    assert (f"knows {had:,} tokens, this model {had + more:,}" in capfd.readouterr().err) == (more > 0)
+    for path, turned in (("llm/embed_tokens/embedding", np.asarray), ("llm/lm_head/kernel", np.transpose)):
+        table, old = turned(found[path]), turned(before[path])[:had]
+        assert len(table) == llm.padded_vocab
+        np.testing.assert_array_equal(table[: min(had, llm.vocab)], old[: llm.vocab])
+        np.testing.assert_allclose(table[had : llm.vocab], np.tile(old.mean(0), (max(more, 0), 1)), atol=1e-6)
+        assert not table[llm.vocab :].any()
+
+
 def refused(cfg, message: str) -> None:
     with pytest.raises((CheckpointError, FileNotFoundError)) as error:
         begun(cfg)

@@ -112,15 +112,15 @@ def restore(
     return jax.tree.unflatten(jax.tree.structure(module), [arrays[path] for path in wanted]), cfg
 
 
-def stored(folder: str | Path) -> set[str]:
-    """Names of the parameters in an Orbax folder.
+def stored(folder: str | Path) -> dict[str, tuple[int, ...]]:
+    """Shapes by name of the parameters in an Orbax folder.
 
     Raises:
       CheckpointError: it is none, or damaged.
     """
     describe(folder)
     with silent(), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-        return set(_stored_shapes(checkpointer, place(folder) / "params"))
+        return _stored_shapes(checkpointer, place(folder) / "params")
 
 
 def restore_arrays(

@@ -25,7 +25,9 @@ from vglamm_jax.data.tokenizer import tiny_tokenizer
 from vglamm_jax.models import layers, lora
 from vglamm_jax.models.videoglamm import VideoGlamm
 from vglamm_jax.sharding import shardings
+from vglamm_jax.train import vocabulary
 from vglamm_jax.train.config import StartConfig, TrainConfig
+from vglamm_jax.train.metrics import say
 from vglamm_jax.train.state import placed, placed_tree
 from vglamm_jax.train.trainable import group_of
 
@@ -44,7 +46,7 @@ def starting_model(cfg: TrainConfig, mesh: Mesh) -> VideoGlamm:
         for folder in cfg.start.parts:
             if _stored_lora(folder, cfg) is not None and stored.llm.lora is None:
                 stored, model = cfg.model, _with_lora(model, cfg, mesh)
-            model = _with_part(model, folder, mesh)
+            model = _with_part(model, folder, mesh, cfg.model.llm.vocab)
     except CheckpointError as error:
         text = " ".join(str(error).split())
         raise CheckpointError(text if len(text) <= LONGEST else f"{text[:LONGEST]} ...") from error
@@ -153,7 +155,7 @@ def _begun(cfg: TrainConfig, stored: VideoGlammConfig, mesh: Mesh) -> VideoGlamm
         return _filled(module, {}, mesh, cfg.seed)
     if is_orbax(start.checkpoint) and orbax_read.describe(start.checkpoint)["model"] is None:
         _all_learnt_or_there(cfg, module)
-        return _filled(module, _restored(start.checkpoint, module, mesh), mesh, cfg.seed)
+        return _filled(module, _restored(start.checkpoint, module, mesh, stored.llm.vocab), mesh, cfg.seed)
     towers = start.clip, start.internvideo2, start.sam2
     return load(start.checkpoint, *towers, stored, dtype="float32", shardings=shardings(module, mesh))[0]
 
@@ -173,26 +175,37 @@ def _with_lora(model: VideoGlamm, cfg: TrainConfig, mesh: Mesh) -> VideoGlamm:
     return placed_tree(lora.attach(model, cfg.model.llm.lora, nnx.Rngs(cfg.seed)), mesh)
 
 
-def _with_part(model: VideoGlamm, folder: str, mesh: Mesh) -> VideoGlamm:
+def _with_part(model: VideoGlamm, folder: str, mesh: Mesh, vocab: int) -> VideoGlamm:
     """The model with every parameter that the folder holds taken from there.
 
     Raises:
       CheckpointError: the folder holds something of another shape, or nothing of this model.
     """
-    arrays = _restored(folder, model, mesh)
+    arrays = _restored(folder, model, mesh, vocab)
     if not arrays:
         raise CheckpointError(f"{folder}: holds no parameter of this model; give an Orbax folder of `vglamm convert`")
     leaves = [arrays.get(path, leaf) for path, leaf in engine.leaves(model).items()]
     return jax.tree.unflatten(jax.tree.structure(model), leaves)
 
 
-def _restored(folder: str, model: VideoGlamm, mesh: Mesh) -> dict[str, jax.Array]:
-    """By path what an Orbax folder holds of a model, float32 and in place."""
+def _restored(folder: str, model: VideoGlamm, mesh: Mesh, vocab: int) -> dict[str, jax.Array]:
+    """By path what an Orbax folder holds of a model of `vocab` tokens, float32 and in place."""
     there, places = orbax_read.stored(folder), engine.leaves(shardings(model, mesh))
-    shapes = {
-        path: jax.ShapeDtypeStruct(x.shape, jnp.float32) for path, x in engine.leaves(model).items() if path in there
+    wanted = {
+        path: jax.ShapeDtypeStruct(x.shape, jnp.float32, sharding=places[path])
+        for path, x in engine.leaves(model).items()
+        if path in there
     }
-    return orbax_read.restore_arrays(place(folder) / "params", shapes, {path: places[path] for path in shapes})
+    stored = {path: x.update(shape=vocabulary.stored_shape(path, x.shape, there[path])) for path, x in wanted.items()}
+    arrays = orbax_read.restore_arrays(
+        place(folder) / "params", stored, {path: x.sharding for path, x in stored.items()}
+    )
+    llm = orbax_read.describe(folder)["sizes"]["llm"]
+    if llm is None or llm["vocab"] == vocab or not vocabulary.AXES.keys() & arrays.keys():
+        return arrays
+    if llm["vocab"] < vocab:
+        say(f"{folder}: knows {llm['vocab']:,} tokens, this model {vocab:,}: the new ones begin as the mean of the old")
+    return vocabulary.resized(arrays, llm["vocab"], vocab, wanted)
 
 
 def _filled(module: VideoGlamm, found: dict[str, jax.Array], mesh: Mesh, seed: int) -> VideoGlamm:
