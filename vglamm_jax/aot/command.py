@@ -89,7 +89,7 @@ def train(args: argparse.Namespace) -> int:
         return 1
     if args.hlo is not None:
         args.hlo.write_text(program.hlo, encoding="utf-8")
-    name, work = Path(args.config).stem, training.model_flops(cfg)
+    name, work = Path(args.config).name.removesuffix(".py"), training.model_flops(cfg)
     found = report.result(name, args.topology, cfg.mesh.slices, mesh, cfg.batch_size, program, work)
     report.show(found)
     if args.json is not None:
