@@ -232,6 +232,8 @@ def test_a_training_state_with_lora(golden, state_dict, tmp_path):
     changed = {name for name in before if merged[name].read().tobytes() != before[name].read().tobytes()}
     assert set(merged) == set(before)
     assert changed == {f"model.layers.{layer}.self_attn.qkv_proj.weight" for layer in range(2)}
+    with pytest.raises(CheckpointError, match=r"sam2\.pt: .* holds a SAM2 of its own; leave this file out"):
+        convert([*sources, golden / "sam2.pt"], tmp_path / "two")
 
 
 def test_a_dtype_changes_every_float(golden, tmp_path):

@@ -9,6 +9,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from vglamm_jax.convert import engine, source, tables
+from vglamm_jax.convert.kinds import open_checkpoint
 from vglamm_jax.convert.torch_io import CheckpointError, open_tensors
 
 pytest.importorskip("torch", reason="the golden folder is pickled, which needs PyTorch to read")
@@ -100,11 +101,18 @@ def test_sam2_from_its_own_file(folder):
     weights = {k: v for k, v in torch.load(path, weights_only=True).items() if "visual_model" not in k}
     unlink(path)
     torch.save(weights, path)
-    model, cfg, _ = source.load(folder)
+    model, cfg, _ = source.load(folder, sam2=folder / "sam2.pt")
     assert model.sam2.memory_encoder.fuser.layers.gamma.shape == (cfg.sam2.memory_fuser_depth, 256)
     unlink(folder / "sam2.pt")
     with pytest.raises(FileNotFoundError, match=r"holds no SAM2 .*no sam2\.pt beside it"):
         source.load(folder)
+
+
+def test_sam2_beside_a_folder_that_holds_it_is_refused_when_it_is_named(folder):
+    with pytest.raises(CheckpointError, match=r"sam2\.pt: .*checkpoint holds a SAM2 of its own"):
+        source.load(folder, sam2=folder / "sam2.pt")
+    with pytest.raises(CheckpointError, match=r"sam2\.pt: .*checkpoint holds a SAM2 of its own"):
+        open_checkpoint([folder, folder / "sam2.pt"])
 
 
 def test_stop_ids_come_from_the_generation_config_first(folder):

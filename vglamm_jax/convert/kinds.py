@@ -104,6 +104,8 @@ def open_checkpoint(
         towers = {kind: path for path, kind in kinds.items() if kind in ("clip", "internvideo2", "sam2")}
         given, rest = replace(given, **towers), [path for path in rest if path not in towers.values()]
         if kinds[whole[0]] == "state_dict":
+            if given.sam2 is not None:
+                raise CheckpointError(f"{given.sam2}: {whole[0]} holds a SAM2 of its own; leave this file out")
             found.append(readers_lora.read_state_dict(whole[0], given, lora_alpha))
         else:
             found.append(readers.read_videoglamm(whole[0], given))

@@ -17,7 +17,7 @@ from vglamm_jax.convert import engine, hf_settings, sizes, tables
 from vglamm_jax.convert.chat_template import template_of
 from vglamm_jax.convert.rows import under
 from vglamm_jax.convert.tables_sam2 import sam2 as sam2_rows
-from vglamm_jax.convert.torch_io import LazyTensor, Prefixed, Tensors, open_tensors
+from vglamm_jax.convert.torch_io import CheckpointError, LazyTensor, Prefixed, Tensors, open_tensors
 from vglamm_jax.models import layers
 from vglamm_jax.models.internvideo2 import resize_positions
 from vglamm_jax.models.videoglamm import VideoGlamm
@@ -35,6 +35,7 @@ class Sources:
     internvideo2: Path | None  # file
     sam2: Path | None  # file
     sam2_yaml: Path | None
+    sam2_named: bool = False  # by the user, not found beside the others
 
 
 def find(
@@ -73,7 +74,7 @@ def find(
     found_sam2 = _explicit(sam2) if sam2 else _first(places, SAM2_NAMES)
     beside = [Path(found_sam2).with_suffix(".yaml")] if found_sam2 else []
     yaml_file = next((p for p in [*beside, *(place / "sam2.yaml" for place in places)] if p.is_file()), None)
-    return Sources(home, found_clip, found_internvideo2, found_sam2, yaml_file)
+    return Sources(home, found_clip, found_internvideo2, found_sam2, yaml_file, sam2_named=sam2 is not None)
 
 
 def _said(config: Mapping[str, Any], *keys: str) -> list[str]:
@@ -126,6 +127,11 @@ class Opened:
         self.internvideo2 = open_tensors(sources.internvideo2) if sources.internvideo2 else {}
         inside = Prefixed(self.home, tables.SAM2_PREFIX)
         self.sam2_inside = len(inside) > 0
+        if self.sam2_inside and sources.sam2_named:
+            raise CheckpointError(
+                f"{sources.sam2}: {sources.folder} holds a SAM2 of its own, with the mask decoder it was trained with; "
+                "leave this file out"
+            )
         if not self.sam2_inside and sources.sam2 is None:
             raise FileNotFoundError(
                 f"{sources.folder}: holds no SAM2 ({tables.SAM2_PREFIX}*) and there is no {SAM2_NAMES[0]} beside it"
