@@ -132,7 +132,8 @@ def test_a_second_answer_replaces_the_first(answer, truth, tmp_path):
     answer_about(truth[:2, :1], "x [SEG]").save(tmp_path, masks_png=True)
     assert os.listdir(tmp_path / "masks") == ["0"]
     assert len(os.listdir(tmp_path / "masks" / "0")) == 2
-    (tmp_path / "overlay.mp4").write_bytes(b"of the first")
+    for picture in ("overlay.mp4", "sheet.png"):
+        (tmp_path / picture).write_bytes(b"of the first")
     answer.save(tmp_path)
     assert os.listdir(tmp_path) == ["answer.json"]
 

@@ -36,7 +36,7 @@ from vglamm_jax.data.preprocess import masks_from_logits
 from vglamm_jax.infer.phrases import read
 
 SCHEMA = "vglamm.answer/1"
-OVERLAY = "overlay.mp4"  # beside answer.json
+OVERLAY, SHEET = "overlay.mp4", "sheet.png"  # beside answer.json
 
 
 class AnswerError(ValueError):
@@ -158,12 +158,13 @@ class Answer:
     def save(self, folder: str | Path, masks_png: bool = False) -> Path:
         """Writes answer.json, and with `masks_png` masks/<object>/<frame number>.png (0 and 255); returns answer.json.
 
-        Each appears only when it is complete, and replaces what an earlier answer left there, its overlay.mp4 too.
+        Each appears only when it is complete, and replaces what an earlier answer left there, its pictures too.
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        if (folder / OVERLAY).resolve() != Path(self.video).resolve():  # an overlay can be asked about, too
-            (folder / OVERLAY).unlink(missing_ok=True)
+        for picture in (folder / OVERLAY, folder / SHEET):
+            if picture.resolve() != Path(self.video).resolve():  # an overlay can be asked about, too
+                picture.unlink(missing_ok=True)
         masks = folder / "masks"
         if masks.exists():
             shutil.rmtree(masks)

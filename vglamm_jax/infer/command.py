@@ -8,10 +8,10 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from vglamm_jax.data.video import Video, open_video, sample
-from vglamm_jax.infer.answer import OVERLAY, Answer
+from vglamm_jax.infer.answer import OVERLAY, SHEET, Answer
 from vglamm_jax.infer.generate import Sampling
 from vglamm_jax.infer.predictor import Predictor, check_question, load
-from vglamm_jax.infer.render import overlay
+from vglamm_jax.infer.render import contact_sheet, overlay
 
 
 class ProgressBars:
@@ -132,9 +132,10 @@ def report(answer: Answer, streamed: bool = False) -> None:
 
 
 def save(answer: Answer, video: Video, args: argparse.Namespace, bars: ProgressBars) -> None:
-    """answer.json, and overlay.mp4 unless switched off, and mask PNGs on request."""
+    """answer.json, overlay.mp4 and sheet.png unless switched off, and mask PNGs on request."""
     answer.save(args.out, masks_png=args.masks)
     if not args.no_overlay:
         overlay(answer, video, args.out / OVERLAY, progress=bars)
+        contact_sheet(answer, video, args.out / SHEET)
     bars.close()
     print(f"Written to {args.out}")
