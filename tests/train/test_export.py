@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import tiny_checkpoint
 
+from vglamm_jax.config import VideoGlammConfig, from_json
 from vglamm_jax.convert.convert import convert
 from vglamm_jax.convert.load import load
 from vglamm_jax.convert.torch_io import open_tensors
@@ -75,8 +76,13 @@ def test_for_pytorch_it_is_the_release_key_for_key(began, run, tmp_path):
     kernel = merge(load(folder)[0]).llm.blocks.self_attn.qkv_proj.kernel[1]
     found = after["model.layers.1.self_attn.qkv_proj.weight"].read()
     np.testing.assert_allclose(found.T, kernel, rtol=1e-5, atol=1e-6)
-    for name in ("config.json", "tokenizer.model", "added_tokens.json"):
+    for name in ("tokenizer.model", "added_tokens.json"):
         assert (tmp_path / "torch" / name).read_bytes() == (release / "checkpoint" / name).read_bytes()
+    said, before = (
+        json.loads((place / "config.json").read_text()) for place in (tmp_path / "torch", release / "checkpoint")
+    )
+    assert from_json(VideoGlammConfig, said.pop("vglamm_jax")) == export_process.released()
+    assert said == before
 
 
 def test_lora_leaves_alone_or_merged(run, tmp_path):
