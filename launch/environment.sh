@@ -36,7 +36,7 @@ if [ ! -f "$stamp" ] || [ setup.py -nt "$stamp" ]; then
     [ "$EXTRAS" = core ] || package=".[$EXTRAS]"
     "$venv/bin/python" -m pip install --quiet --no-compile -e "$package"
     # By itself pip compiles all of it, tests too, on one core, which takes as long as the rest.
-    "$venv/bin/python" -m compileall -q -j 0 -x '/tests?/|/transformers/models/' "$venv/lib" || true
+    "$venv/bin/python" -m compileall -q -j 0 -x '/tests?/|/transformers/models/' "$venv/lib" vglamm_jax || true
     touch "$stamp"
 fi
 export PATH="$PWD/$venv/bin:$PATH"
