@@ -136,7 +136,7 @@ sys.path.insert(0, sys.argv[1])
 import export_process
 from vglamm_jax import sharding
 from vglamm_jax.convert.engine import leaves
-from vglamm_jax.train import start
+from vglamm_jax.train import start, vocabulary
 mesh, found = sharding.make_mesh(1, 4, 2), []
 for folder in sys.argv[2:]:
     cfg = export_process.config(folder, "unused")
@@ -149,6 +149,15 @@ for path, x in found[0].items():
     assert x.sharding == places[path] and [s.data.shape for s in x.addressable_shards] == [shard] * 8, path
     assert np.array_equal(x, found[1][path]), path
     split += shard != x.shape
+had = cfg.model.llm.vocab
+for path, axis in vocabulary.AXES.items():
+    table = found[0][path]
+    wanted = [640 if side == axis else size for side, size in enumerate(table.shape)]
+    place = jax.ShapeDtypeStruct(wanted, table.dtype, sharding=places[path])
+    more = vocabulary.resized({path: table}, had, had + 3, {path: place})[path]
+    assert more.sharding == places[path] and more.addressable_shards[0].data.size == more.size // 8, path
+    known, more = np.take(table, range(had), axis), np.moveaxis(np.asarray(more), axis, 0)
+    assert np.allclose(more[had : had + 3], known.mean(axis)) and not more[had + 3 :].any(), path
 print("sharded", split)
 """
 

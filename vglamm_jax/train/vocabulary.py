@@ -25,12 +25,12 @@ def resized(
     arrays: Mapping[str, jax.Array], had: int, has: int, shapes: Mapping[str, jax.ShapeDtypeStruct]
 ) -> dict[str, jax.Array]:
     """The tables of `had` tokens as tables of `has`, in the padded shapes and places that the model wants."""
-    return dict(arrays) | {
-        path: jax.jit(functools.partial(_resized, had=had, has=has, axis=axis, rows=shapes[path].shape[axis]),
-                      out_shardings=shapes[path].sharding)(arrays[path])
-        for path, axis in AXES.items()
-        if path in arrays
-    }  # fmt: skip
+    found = dict(arrays)
+    for path, axis in AXES.items():  # in this order in every process
+        if path in arrays:
+            fit = functools.partial(_resized, had=had, has=has, axis=axis, rows=shapes[path].shape[axis])
+            found[path] = jax.jit(fit, out_shardings=shapes[path].sharding)(arrays[path])
+    return found
 
 
 def _resized(table: jax.Array, had: int, has: int, axis: int, rows: int) -> jax.Array:
