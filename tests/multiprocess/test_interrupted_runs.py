@@ -118,7 +118,10 @@ def whole(whole_run) -> dict[str, np.ndarray]:
 
 
 def test_on_the_same_mesh_it_is_bitwise_the_uninterrupted_run(whole, tmp_path):
-    """Killed at random, told to end between steps, then finished."""
+    """Told to end before its first step, killed at random, told to end between steps, then finished."""
+    told = train_process.start(tmp_path, LENGTH)
+    train_process.wait_for((tmp_path / "config.json").exists, told)  # written when all but the first step is ready
+    assert "nothing to save" in told_to_end(told)
     kill_at_random(tmp_path, started(tmp_path, (1, 1, "1,1,1")), np.random.default_rng(0))
     told = train_process.start(tmp_path, LENGTH)
     train_process.wait_for_steps(tmp_path, 1, told)
@@ -134,10 +137,6 @@ def test_on_the_same_mesh_it_is_bitwise_the_uninterrupted_run(whole, tmp_path):
 
 @LONG
 def test_killed_again_and_again_on_all_layouts_it_is_the_same(whole, whole_run, tmp_path):
-    """Told to end before its first step, then killed."""
-    told = train_process.start(tmp_path, LENGTH)
-    train_process.wait_for((tmp_path / "config.json").exists, told)  # written when all but the first step is ready
-    assert "nothing to save" in told_to_end(told)
     rng = np.random.default_rng(1)
     for kill in range(KILLS):
         kill_at_random(tmp_path, started(tmp_path, LAYOUTS[kill % len(LAYOUTS)]), rng)
