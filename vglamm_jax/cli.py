@@ -116,9 +116,9 @@ def sampling_arguments(parser: argparse.ArgumentParser) -> None:
         help="reference: a [SEG] written in the prompt counts as an object, too, as in the original",
     )
     output = parser.add_argument_group("output")
-    output.add_argument("--out", type=Path, help="folder for answer.json, overlay.mp4 and sheet.png")
+    output.add_argument("--out", type=Path, help="folder for answer.json, overlay.mp4 and answer.png")
     output.add_argument("--masks", action="store_true", help="also write a PNG per object and frame")
-    output.add_argument("--no-overlay", action="store_true", help="do not render overlay.mp4 and sheet.png")
+    output.add_argument("--no-overlay", action="store_true", help="do not render overlay.mp4 and answer.png")
     output.add_argument("--stream", action="store_true", help="print the answer while it is written")
     output.add_argument("--quiet", action="store_true", help="no progress bars")
 

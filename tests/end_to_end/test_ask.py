@@ -51,7 +51,7 @@ def test_output_folder(clip, checkpoint, tmp_path, capsys):
         stored = cv2.imread(str(tmp_path / "masks" / str(number) / "00003.png"), cv2.IMREAD_GRAYSCALE)
         np.testing.assert_array_equal(stored > 0, thing.mask(3))
     assert (tmp_path / "overlay.mp4").stat().st_size > 0
-    assert cv2.imread(str(tmp_path / "sheet.png")).shape[1] == 1280
+    assert cv2.imread(str(tmp_path / "answer.png")).shape[1] == 1280
 
 
 def test_an_orbax_folder_answers_the_same(clip, checkpoint, tmp_path, capsys):

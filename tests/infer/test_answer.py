@@ -132,17 +132,27 @@ def test_a_second_answer_replaces_the_first(answer, truth, tmp_path):
     answer_about(truth[:2, :1], "x [SEG]").save(tmp_path, masks_png=True)
     assert os.listdir(tmp_path / "masks") == ["0"]
     assert len(os.listdir(tmp_path / "masks" / "0")) == 2
-    for picture in ("overlay.mp4", "sheet.png"):
+    for picture in ("overlay.mp4", "answer.png"):
         (tmp_path / picture).write_bytes(b"of the first")
     answer.save(tmp_path)
     assert os.listdir(tmp_path) == ["answer.json"]
 
 
 def test_a_question_about_an_overlay_keeps_it(answer, tmp_path):
+    answer.save(tmp_path)
     asked = tmp_path / "overlay.mp4"
     asked.write_bytes(b"a video")
     dataclasses.replace(answer, video=str(asked)).save(tmp_path)
     assert asked.read_bytes() == b"a video"
+
+
+@pytest.mark.parametrize("name", ["masks", "overlay.mp4", "answer.png"])
+def test_what_no_answer_wrote_is_not_replaced(answer, tmp_path, name):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "of_the_user").touch()
+    with pytest.raises(AnswerError, match=rf"{name}: would be replaced, but is of no earlier answer; give another"):
+        answer.save(tmp_path, masks_png=True)
+    assert os.listdir(tmp_path) == [name] and (tmp_path / name / "of_the_user").exists()
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,8 @@ def test_a_language_model_without_the_new_tokens_gets_rows_for_them(towers, tmp_
     before, had = begun(cfg), cfg.model.llm.vocab
     llm = dataclasses.replace(cfg.model.llm, vocab=had + more)
     found = begun(dataclasses.replace(cfg, model=dataclasses.replace(cfg.model, llm=llm)))
-    assert (f"knows {had:,} tokens, this model {had + more:,}" in capfd.readouterr().err) == (more > 0)
+    done = "the new ones begin as the mean of the old" if more > 0 else "the last ones go"
+    assert f"knows {had:,} tokens, this model {had + more:,}: {done}" in capfd.readouterr().err
     for path, turned in (("llm/embed_tokens/embedding", np.asarray), ("llm/lm_head/kernel", np.transpose)):
         table, old = turned(found[path]), turned(before[path])[:had]
         assert len(table) == llm.padded_vocab

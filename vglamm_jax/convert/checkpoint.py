@@ -41,6 +41,16 @@ class Sizes:
     sam2: Sam2Config | None = None
 
 
+def used(cfg: VideoGlammConfig) -> Sizes:
+    """Those of a whole model, which may have one encoder alone."""
+    return Sizes(
+        clip=cfg.clip if cfg.encoders != "video" else None,
+        internvideo2=cfg.internvideo2 if cfg.encoders != "image" else None,
+        llm=cfg.llm,
+        sam2=cfg.sam2,
+    )
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """Tensors by canonical name (see `layouts`), not yet read.

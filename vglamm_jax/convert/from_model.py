@@ -10,7 +10,7 @@ import numpy as np
 
 from vglamm_jax.config import VideoGlammConfig
 from vglamm_jax.convert import engine, tables
-from vglamm_jax.convert.checkpoint import Checkpoint, Sizes, merge_lora
+from vglamm_jax.convert.checkpoint import Checkpoint, merge_lora, used
 from vglamm_jax.convert.convert import SHARD_BYTES, Target, write_checkpoint
 from vglamm_jax.convert.kinds import open_checkpoint
 from vglamm_jax.convert.readers import companions
@@ -34,16 +34,10 @@ def checkpoint_of(
     rows = [*tables.videoglamm(cfg), *under("", "llm/", lora_rows(cfg.llm))]
     tensors = {slot.key: _tensor(slot, parameters[slot.path]) for slot in engine.slots(rows, parameters)}
     carried = {name: t for name, t in base.tensors.items() if name not in tensors} if base is not None else {}
-    both = cfg.encoders == "both"
     return Checkpoint(
         where="the model in memory",
         tensors=tensors | {name: t for name, t in carried.items() if ".lora_" not in name},
-        sizes=Sizes(
-            clip=cfg.clip if both or cfg.encoders == "image" else None,
-            internvideo2=cfg.internvideo2 if both or cfg.encoders == "video" else None,
-            llm=cfg.llm,
-            sam2=cfg.sam2,
-        ),
+        sizes=used(cfg),
         model=cfg,
         layouts={"home": {"layout": "videoglamm"}} | _towers(base),
         files=base.files if base is not None else companions({"home": tokenizer}),

@@ -12,7 +12,7 @@ from typing import Any
 
 from vglamm_jax.config import VideoGlammConfig
 from vglamm_jax.convert import engine, layouts, sizes, source, tables
-from vglamm_jax.convert.checkpoint import Checkpoint, Sizes, adapter_rows, named_by, parameters
+from vglamm_jax.convert.checkpoint import Checkpoint, Sizes, adapter_rows, named_by, parameters, used
 from vglamm_jax.convert.manifest import MANIFEST
 from vglamm_jax.convert.rows import Row, under
 from vglamm_jax.convert.sizes_transformers import IMAGE_ONLY, transformers_sam2_config
@@ -65,20 +65,12 @@ def read_videoglamm(folder: Path, given: Companions) -> Checkpoint:
     return Checkpoint(
         where=str(folder),
         tensors={name: tensors[name] for name in ordered(cfg, tensors)},
-        sizes=Sizes(clip=cfg.clip, internvideo2=cfg.internvideo2, llm=cfg.llm, sam2=cfg.sam2)
-        if cfg.encoders == "both"
-        else _used(cfg),
+        sizes=used(cfg),
         model=cfg,
         layouts={"home": {"layout": "videoglamm"}} | tower_layouts(found.clip, found.internvideo2),
         files=companions(beside) | ({"sam2/sam2.yaml": found.sam2_yaml} if found.sam2_yaml else {}),
         copies={name: t for name, t in opened.home.items() if layouts.part_of(name) in ("clip", "internvideo2")},
     )
-
-
-def _used(cfg: VideoGlammConfig) -> Sizes:
-    clip = cfg.clip if cfg.encoders != "video" else None
-    internvideo2 = cfg.internvideo2 if cfg.encoders != "image" else None
-    return Sizes(clip=clip, internvideo2=internvideo2, llm=cfg.llm, sam2=cfg.sam2)
 
 
 def ordered(cfg: VideoGlammConfig, tensors: Mapping[str, Any]) -> list[str]:

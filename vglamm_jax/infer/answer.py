@@ -36,11 +36,28 @@ from vglamm_jax.data.preprocess import masks_from_logits
 from vglamm_jax.infer.phrases import read
 
 SCHEMA = "vglamm.answer/1"
-OVERLAY, SHEET = "overlay.mp4", "sheet.png"  # beside answer.json
+FILE, MASKS = "answer.json", "masks"
+OVERLAY, SHEET = "overlay.mp4", "answer.png"  # beside answer.json
 
 
 class AnswerError(ValueError):
-    """An answer file that cannot be read; the message names it and the fix."""
+    """An answer that cannot be read or written; the message names the file and the fix."""
+
+
+def output_folder(path: str | Path) -> Path:
+    """Makes the folder of an answer, or takes one with an earlier answer in it, which is going to be replaced.
+
+    Raises:
+        AnswerError: a file is in its place, or it holds what no answer wrote.
+    """
+    folder = Path(path)
+    if folder.exists() and not folder.is_dir():
+        raise AnswerError(f"{folder}: is a file; give the output a folder, which is made where there is none")
+    theirs = [name for name in (OVERLAY, SHEET, MASKS) if (folder / name).exists()]
+    if theirs and not (folder / FILE).is_file():
+        raise AnswerError(f"{folder / theirs[0]}: would be replaced, but is of no earlier answer; give another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 class FrameMasks(Protocol):
@@ -159,27 +176,28 @@ class Answer:
         """Writes answer.json, and with `masks_png` masks/<object>/<frame number>.png (0 and 255); returns answer.json.
 
         Each appears only when it is complete, and replaces what an earlier answer left there, its pictures too.
+
+        Raises:
+            AnswerError: something of these names is there and no answer with it: it is not ours to remove.
         """
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = output_folder(folder)
         for picture in (folder / OVERLAY, folder / SHEET):
             if picture.resolve() != Path(self.video).resolve():  # an overlay can be asked about, too
                 picture.unlink(missing_ok=True)
-        masks = folder / "masks"
-        if masks.exists():
-            shutil.rmtree(masks)
-        if masks_png:
-            self._save_masks(masks)
-        path, partial = folder / "answer.json", folder / ".answer.json.partial"
+        if (folder / MASKS).exists():
+            shutil.rmtree(folder / MASKS)
+        path, partial = folder / FILE, folder / f".{FILE}.partial"
         partial.write_text(json.dumps(self.to_json(), ensure_ascii=False) + "\n", encoding="utf-8")
         partial.replace(path)
+        if masks_png:
+            self._save_masks(folder / MASKS)
         return path
 
     @classmethod
     def load(cls, path: str | Path) -> "Answer":
         """From answer.json or the folder that holds it; raises AnswerError."""
         path = Path(path)
-        path = path / "answer.json" if path.is_dir() else path
+        path = path / FILE if path.is_dir() else path
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except OSError as error:

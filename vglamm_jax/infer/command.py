@@ -2,13 +2,12 @@
 
 import argparse
 import sys
-from pathlib import Path
 from typing import NamedTuple
 
 from tqdm import tqdm
 
 from vglamm_jax.data.video import Video, open_video, sample
-from vglamm_jax.infer.answer import OVERLAY, SHEET, Answer
+from vglamm_jax.infer.answer import OVERLAY, SHEET, Answer, output_folder
 from vglamm_jax.infer.generate import Sampling
 from vglamm_jax.infer.predictor import Predictor, check_question, load
 from vglamm_jax.infer.render import contact_sheet, overlay
@@ -69,14 +68,6 @@ def frame_choice(args: argparse.Namespace) -> dict:
     return {name: getattr(args, name) for name in names}
 
 
-def output_folder(path: Path) -> Path:
-    """Makes the folder; ValueError where a file is in its place."""
-    if path.exists() and not path.is_dir():
-        raise ValueError(f"{path}: --out names a file; give a folder, which is made where there is none")
-    path.mkdir(parents=True, exist_ok=True)
-    return path
-
-
 def load_with_progress(args: argparse.Namespace) -> Predictor:
     """The checkpoint the arguments name, with a bar in bytes."""
     bars = ProgressBars(not args.quiet)
@@ -132,7 +123,7 @@ def report(answer: Answer, streamed: bool = False) -> None:
 
 
 def save(answer: Answer, video: Video, args: argparse.Namespace, bars: ProgressBars) -> None:
-    """answer.json, overlay.mp4 and sheet.png unless switched off, and mask PNGs on request."""
+    """answer.json, overlay.mp4 and answer.png unless switched off, and mask PNGs on request."""
     answer.save(args.out, masks_png=args.masks)
     if not args.no_overlay:
         overlay(answer, video, args.out / OVERLAY, progress=bars)

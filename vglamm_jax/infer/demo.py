@@ -12,7 +12,8 @@ from flax import nnx
 from vglamm_jax.config import VideoGlammConfig, load_model_config
 from vglamm_jax.data.clip_maker import make_clip
 from vglamm_jax.data.tokenizer import load_tokenizer, tiny_tokenizer
-from vglamm_jax.infer.command import answer_command, load_with_progress, output_folder, prepare
+from vglamm_jax.infer.answer import output_folder
+from vglamm_jax.infer.command import answer_command, load_with_progress, prepare
 from vglamm_jax.infer.predictor import Predictor
 from vglamm_jax.models import layers
 from vglamm_jax.models.videoglamm import VideoGlamm

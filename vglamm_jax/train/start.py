@@ -203,8 +203,8 @@ def _restored(folder: str, model: VideoGlamm, mesh: Mesh, vocab: int) -> dict[st
     llm = orbax_read.describe(folder)["sizes"]["llm"]
     if llm is None or llm["vocab"] == vocab or not vocabulary.AXES.keys() & arrays.keys():
         return arrays
-    if llm["vocab"] < vocab:
-        say(f"{folder}: knows {llm['vocab']:,} tokens, this model {vocab:,}: the new ones begin as the mean of the old")
+    done = "the new ones begin as the mean of the old" if llm["vocab"] < vocab else "the last ones go"
+    say(f"{folder}: knows {llm['vocab']:,} tokens, this model {vocab:,}: {done}")
     return vocabulary.resized(arrays, llm["vocab"], vocab, wanted)
 
 
